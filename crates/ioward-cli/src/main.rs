@@ -1,0 +1,2 @@
+//! The program `ioward`.
+fn main() {}

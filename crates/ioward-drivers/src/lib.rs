@@ -1,0 +1,2 @@
+//! IOMMU drivers: registers, queues and context structures.
+#![no_std]

@@ -1,0 +1,2 @@
+//! IOVA allocator.
+#![no_std]

@@ -1,0 +1,1 @@
+//! A whole machine from a description: models, memory, drivers, subsystem.

@@ -1,0 +1,2 @@
+//! Software models of IOMMUs that judge drivers.
+#![no_std]

@@ -1,0 +1,2 @@
+//! PCI configuration space, topology, requester-ID aliases and IOMMU groups.
+#![no_std]

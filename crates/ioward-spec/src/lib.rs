@@ -1,0 +1,2 @@
+//! Register offsets, field positions and constants of the IOMMU specifications.
+#![no_std]

@@ -1,0 +1,189 @@
+//! The one trait that a kernel, hypervisor or VMM implements.
+
+use crate::{Nanos, PhysAddr, Span};
+use core::{fmt, ptr::NonNull};
+
+/// No frames of the asked size, alignment and limit were to be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfMemory;
+
+impl fmt::Display for OutOfMemory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("out of memory")
+    }
+}
+impl core::error::Error for OutOfMemory {}
+
+/// Mutual exclusion as the platform does it: interrupt-safe where drivers' interrupt handlers poll.
+///
+/// Not `lock_api`: interrupt state lives in `Held`, and `new` need not be const, so that loom can implement it.
+///
+/// # Implementation safety
+/// Between a `lock` and its `unlock` no other `lock` of the same value returns, and what was written before `unlock` is
+/// seen after the next `lock`.
+///
+/// # Safety
+/// Implementing it asserts the above.
+pub unsafe trait RawLock: Send + Sync {
+    /// What `unlock` needs back, for example the interrupt state.
+    type Held;
+    /// An unlocked lock.
+    fn new() -> Self;
+    /// Waits until the lock is free and takes it.
+    fn lock(&self) -> Self::Held;
+    /// Gives the lock back.
+    ///
+    /// # Safety
+    /// `held` comes from `lock` on this very lock and has not been given back.
+    unsafe fn unlock(&self, held: Self::Held);
+}
+
+/// The one parameter that users name. Implement it for `&'static YourKernel`.
+///
+/// # Implementation safety
+/// Frames that [`Platform::frames`] returns are zeroed, exclusive, and stay readable and writable at
+/// [`Platform::virt`] until they are freed. While a [`Platform::Pin`] lives, its CPU number is used by nobody else.
+/// [`Platform::synchronize`] returns only when every pin that was alive on entry is gone.
+///
+/// # Safety
+/// Implementing it asserts the above.
+pub unsafe trait Platform: Clone + Send + Sync + 'static {
+    /// An interrupt-safe lock.
+    type Lock: RawLock;
+    /// While held: no migration and no re-entry on this CPU. It should not be `Send`.
+    type Pin;
+    /// Whether [`Platform::stored`] wants to hear of every store to memory that hardware reads. Leave it `false`
+    /// outside tests: the accessor then compiles to plain instructions.
+    const TRACED: bool = false;
+
+    /// Pins the caller to its CPU and tells the CPU's number.
+    fn pin(&self) -> (Self::Pin, usize);
+    /// Every pin alive on entry is gone on return (RCU, or one interrupt to each CPU). May sleep.
+    fn synchronize(&self);
+    /// `bytes` zeroed bytes, aligned to `align` (a power of two), wholly below `below`. May be called with a lock held.
+    fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory>;
+    /// Gives frames back.
+    ///
+    /// # Safety
+    /// They come from [`Platform::frames`] with the same length, and neither a device nor a reference reaches them.
+    unsafe fn free(&self, at: PhysAddr, bytes: usize);
+    /// Where the CPU sees `at`. Inlined into walks.
+    fn virt(&self, at: PhysAddr) -> NonNull<u8>;
+    /// Cleans table memory to where a walker that does not snoop sees it.
+    fn clean(&self, lines: Span<PhysAddr>);
+    /// Cleans a buffer before a device that does not snoop reads it.
+    fn clean_for_device(&self, lines: Span<PhysAddr>);
+    /// Invalidates a buffer before the CPU reads what a device that does not snoop wrote.
+    fn invalidate_for_cpu(&self, lines: Span<PhysAddr>);
+    /// A monotonic clock. Bounds waits on hardware.
+    fn now(&self) -> Nanos;
+
+    /// Once a round of every bounded wait on hardware.
+    fn relax(&self) {
+        core::hint::spin_loop();
+    }
+
+    /// Publish: stores to memory before it are visible to hardware before stores after it.
+    fn publish(&self) {
+        barrier::publish();
+    }
+    /// Observe: loads before it (of an index that hardware wrote) are done before loads after it (of what it points at).
+    fn observe(&self) {
+        barrier::observe();
+    }
+    /// Everything before it is visible to everybody before everything after it.
+    fn fence(&self) {
+        barrier::fence();
+    }
+    /// A store of `bytes` bytes to memory that hardware reads has happened, if [`Platform::TRACED`]. `old` and `new`
+    /// are numbers, not bytes: the least significant byte is at `at`.
+    fn stored(&self, at: PhysAddr, bytes: usize, old: u128, new: u128) {
+        let _ = (at, bytes, old, new);
+    }
+}
+
+/// The architecture's barriers, as the defaults of [`Platform`] use them.
+pub mod barrier {
+    use core::sync::atomic::{Ordering, fence as atomic_fence};
+
+    /// Stores before, stores after, as hardware sees them: `dmb oshst` on Arm, `fence w,w` on RISC-V, nothing on x86.
+    #[inline(always)]
+    pub fn publish() {
+        atomic_fence(Ordering::Release);
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: a barrier touches no memory and no register.
+        unsafe {
+            core::arch::asm!("dmb oshst", options(nostack, preserves_flags))
+        };
+        #[cfg(all(target_arch = "riscv64", not(miri)))]
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("fence w, w", options(nostack, preserves_flags))
+        };
+    }
+
+    /// Loads before, loads after, as hardware stored them: `dmb oshld` on Arm, `fence r,r` on RISC-V, nothing on x86.
+    #[inline(always)]
+    pub fn observe() {
+        atomic_fence(Ordering::Acquire);
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: a barrier touches no memory and no register.
+        unsafe {
+            core::arch::asm!("dmb oshld", options(nostack, preserves_flags))
+        };
+        #[cfg(all(target_arch = "riscv64", not(miri)))]
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("fence r, r", options(nostack, preserves_flags))
+        };
+    }
+
+    /// Everything before, everything after: `dmb osh` on Arm, `fence iorw,iorw` on RISC-V, `mfence` on x86.
+    #[inline(always)]
+    pub fn fence() {
+        atomic_fence(Ordering::SeqCst);
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: a barrier touches no memory and no register.
+        unsafe {
+            core::arch::asm!("dmb osh", options(nostack, preserves_flags))
+        };
+        #[cfg(all(target_arch = "riscv64", not(miri)))]
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("fence iorw, iorw", options(nostack, preserves_flags))
+        };
+    }
+
+    /// Memory before a register write: `dsb st` on Arm, `fence w,o` on RISC-V, nothing on x86. Rust's own fences do not
+    /// order memory against I/O.
+    #[inline(always)]
+    pub fn before_register_write() {
+        atomic_fence(Ordering::Release);
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: a barrier touches no memory and no register.
+        unsafe {
+            core::arch::asm!("dsb st", options(nostack, preserves_flags))
+        };
+        #[cfg(all(target_arch = "riscv64", not(miri)))]
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("fence w, o", options(nostack, preserves_flags))
+        };
+    }
+
+    /// A register read before memory: `dmb oshld` on Arm, `fence i,r` on RISC-V, nothing on x86.
+    #[inline(always)]
+    pub fn after_register_read() {
+        atomic_fence(Ordering::Acquire);
+        #[cfg(all(target_arch = "aarch64", not(miri)))]
+        // SAFETY: a barrier touches no memory and no register.
+        unsafe {
+            core::arch::asm!("dmb oshld", options(nostack, preserves_flags))
+        };
+        #[cfg(all(target_arch = "riscv64", not(miri)))]
+        // SAFETY: as above.
+        unsafe {
+            core::arch::asm!("fence i, r", options(nostack, preserves_flags))
+        };
+    }
+}

@@ -1,0 +1,2 @@
+//! The IOMMU subsystem for Rust: front door.
+#![no_std]
