@@ -1,2 +1,12 @@
 //! Register offsets, field positions and constants of the IOMMU specifications.
+//!
+//! A module for each IOMMU, a file for each family of structures, each field with the section it comes from. There are
+//! no encoders here: those belong to whoever uses them, so that a driver and the model that judges it share no mistake
+//! but one about a position, and positions are held against literal masks from outside.
+//!
+//! * [`field`]: what a field is: a word, a bit, a width.
 #![no_std]
+
+pub mod field;
+
+pub use field::Field;
