@@ -24,6 +24,11 @@ impl<L: RawLock, T> Mutex<L, T> {
         Self { raw: L::new(), value: UnsafeCell::new(value) }
     }
 
+    /// `value` behind a lock that exists already and is unlocked; for statics.
+    pub const fn from_raw(raw: L, value: T) -> Self {
+        Self { raw, value: UnsafeCell::new(value) }
+    }
+
     /// Waits for the lock; it is given back when the guard is dropped.
     pub fn lock(&self) -> Guard<'_, L, T> {
         let held = self.raw.lock();
