@@ -4,9 +4,11 @@
 //! no encoders here: those belong to whoever uses them, so that a driver and the model that judges it share no mistake
 //! but one about a position, and positions are held against literal masks from outside.
 //!
-//! * [`field`]: what a field is: a word, a bit, a width.
+//! * [`field`]: what a field is: a word, a bit, a width;
+//! * [`amdvi`]: AMD-Vi.
 #![no_std]
 
+pub mod amdvi;
 pub mod field;
 
 pub use field::Field;

@@ -1,0 +1,13 @@
+//! AMD-Vi: the AMD I/O Virtualization Technology (IOMMU) Specification, publication 48882, revision 3.08.
+//!
+//! A file for each family of structures:
+//!
+//! * [`entries`]: host page tables (v1), guest page tables (v2), guest CR3 tables;
+//! * [`dte`]: the device table entry;
+//!
+//! Sections are cited as "48882 §2.2.3", registers as "MMIO 0018h". Positions are held against literal masks out of
+//! headers that others wrote from the same text: `amd_iommu_types.h` (Linux), `amd_iommu.h` (QEMU), `amd_reg.h`
+//! (FreeBSD), `iommu-amd.h` (VirtualBox); each test says which.
+
+pub mod dte;
+pub mod entries;
