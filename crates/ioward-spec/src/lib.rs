@@ -5,10 +5,12 @@
 //! but one about a position, and positions are held against literal masks from outside.
 //!
 //! * [`field`]: what a field is: a word, a bit, a width;
-//! * [`amdvi`]: AMD-Vi.
+//! * [`amdvi`]: AMD-Vi;
+//! * [`smmuv3`]: Arm System MMU version 3.
 #![no_std]
 
 pub mod amdvi;
 pub mod field;
+pub mod smmuv3;
 
 pub use field::Field;
