@@ -102,7 +102,7 @@ fields! {
     RANGE = [68:64];
     /// TLBI by address, IDR3.RIL: granules less one, times 2^SCALE.
     TLBI_NUM = [16:12];
-    /// TLBI by address, IDR3.RIL: see NUM; five bits, [24:20], without IDR5.DS.
+    /// TLBI by address, IDR3.RIL: see NUM; bits 24:20 alone without IDR5.DS.
     TLBI_SCALE = [25:20];
     /// TLBI: the VMID.
     TLBI_VMID = [47:32];
