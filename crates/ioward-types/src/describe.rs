@@ -372,14 +372,31 @@ pub enum Sources {
     Consecutive(SourceId),
     /// All of them have this source: aliases, and platform devices that have only one.
     Same(SourceId),
+    /// Each of them has all of these sources: platform devices that issue several.
+    All {
+        /// The first source.
+        first: SourceId,
+        /// The last source, included.
+        last: SourceId,
+    },
 }
 
 impl Sources {
-    /// The source of the device at `position`; none where it would not be a number of 32 bits.
+    /// The first source of the device at `position`, and with [`Sources::last_of`] the last; none where it would not be
+    /// a number of 32 bits.
     pub fn of(&self, position: u32) -> Option<SourceId> {
         match *self {
             Self::Consecutive(first) => first.0.checked_add(position).map(SourceId),
             Self::Same(source) => Some(source),
+            Self::All { first, .. } => Some(first),
+        }
+    }
+
+    /// The last source of the device at `position`, included.
+    pub fn last_of(&self, position: u32) -> Option<SourceId> {
+        match *self {
+            Self::All { last, .. } => Some(last),
+            _ => self.of(position),
         }
     }
 }

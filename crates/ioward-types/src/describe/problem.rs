@@ -53,7 +53,9 @@ impl Problem {
             Cause::Checksum { .. }
             | Cause::Unknown { .. }
             | Cause::Reserved { .. }
-            | Cause::Unused { .. } => Severity::Note,
+            | Cause::Unused { .. }
+            | Cause::Misaligned { .. }
+            | Cause::Empty => Severity::Note,
             Cause::Contradiction { .. } | Cause::Duplicate { .. } => Severity::Degraded,
             _ => Severity::Broken,
         }
@@ -169,6 +171,15 @@ pub enum Cause {
         /// How many.
         bytes: u32,
     },
+    /// It is not a multiple of what it must be a multiple of; it was taken as it is.
+    Misaligned {
+        /// The value.
+        found: u64,
+        /// Of what it must be a multiple.
+        unit: u64,
+    },
+    /// It covers nothing.
+    Empty,
     /// Something that it cannot do without is not there.
     Missing {
         /// What.
@@ -196,6 +207,8 @@ impl fmt::Display for Cause {
             Self::Duplicate { first } => write!(f, "says again what offset {first:#x} says"),
             Self::Unpaired => f.write_str("has no counterpart"),
             Self::Unused { bytes } => write!(f, "{bytes} bytes belong to nothing"),
+            Self::Misaligned { found, unit } => write!(f, "{found:#x} is no multiple of {unit:#x}"),
+            Self::Empty => f.write_str("covers nothing"),
             Self::Missing { what } => write!(f, "lacks {what}"),
         }
     }
