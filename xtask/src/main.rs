@@ -1,2 +1,57 @@
-//! `cargo xtask …`
-fn main() {}
+//! `cargo xtask …`: tests, QEMU runs, mutation, fuzzing, coverage, and what they need.
+//!
+//! Standard library only, so that it builds in seconds on a fresh machine.
+
+mod cov;
+mod fuzz;
+mod kernels;
+mod mutate;
+mod qemu;
+mod sanitize;
+mod setup;
+mod shell;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+use tally::Tally;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+  setup             installs what the other commands need, or says what it may not and why
+  test              everything that is tested; ends with `N passed, M failed`
+  qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
+  mutate rules      breaks each rule of domain allocation in turn; its test must notice
+  mutate commands   drops each command that a driver issues in turn; a test must notice
+  fuzz [SECONDS]    runs every fuzz target for so long (default 20)
+  loom              explores the interleavings of the concurrent code
+  asan              runs the tests of code with raw memory under AddressSanitizer
+  miri              runs them under Miri, where that is installed
+  cov               holds the line coverage of the parsers against 95 %";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut tally = Tally::default();
+    match words[..] {
+        ["setup"] => setup::run(&mut tally),
+        ["test"] => test::run(&mut tally),
+        ["qemu"] => qemu::run(&mut tally, ""),
+        ["qemu", filter] => qemu::run(&mut tally, filter),
+        ["mutate", "rules"] => mutate::rules(&mut tally),
+        ["mutate", "commands"] => mutate::commands(&mut tally),
+        ["fuzz"] => fuzz::run(&mut tally, 20),
+        ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => {
+            fuzz::run(&mut tally, seconds.parse().unwrap_or(20));
+        }
+        ["loom"] => sanitize::loom(&mut tally),
+        ["asan"] => sanitize::asan(&mut tally),
+        ["miri"] => sanitize::miri(&mut tally),
+        ["cov"] => cov::run(&mut tally),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    tally.finish()
+}

@@ -1,0 +1,93 @@
+//! `cargo xtask cov`: what the parsers' corpora reach, in lines.
+
+use crate::{
+    setup,
+    shell::{ask, cargo, root, show, target},
+    tally::Tally,
+};
+use std::fs;
+use std::path::PathBuf;
+
+/// How much of a parser its tests over the committed corpora must reach, in per cent of its lines.
+const LEAST: f64 = 95.0;
+
+/// A package whose sources parse bytes from outside.
+const PARSERS: [&str; 1] = ["ioward-firmware"];
+
+/// `llvm-cov` and `llvm-profdata` that read what this compiler writes.
+pub fn llvm_tools() -> Option<[PathBuf; 2]> {
+    let version = setup::llvm_version()?;
+    let tool = |name: &str| {
+        let sysroot = PathBuf::from(ask("rustc", &["--print", "sysroot"])?.trim());
+        let host = if cfg!(target_arch = "aarch64") { "aarch64" } else { "x86_64" };
+        let own = sysroot.join(format!("lib/rustlib/{host}-unknown-linux-gnu/bin/{name}"));
+        let debian = PathBuf::from(format!("/usr/bin/{name}-{version}"));
+        [own, debian].into_iter().find(|path| path.exists())
+    };
+    Some([tool("llvm-cov")?, tool("llvm-profdata")?])
+}
+
+/// Runs the parsers' tests and fuzz corpora with coverage, and holds each file's lines against the least.
+pub fn run(tally: &mut Tally) {
+    let Some([cov, profdata]) = llvm_tools() else {
+        return tally.skip("cov", "no llvm-cov of the compiler's LLVM version is here");
+    };
+    if ask("cargo-llvm-cov", &["llvm-cov", "--version"]).is_none() {
+        return tally.skip("cov", "cargo-llvm-cov is not here");
+    }
+    for package in PARSERS {
+        let out = target().join(format!("{package}.lcov"));
+        let mut command = cargo();
+        command.args(["llvm-cov", "-p", package, "--lcov", "--output-path"]).arg(&out);
+        command.env("LLVM_COV", &cov).env("LLVM_PROFDATA", &profdata);
+        command.env("CARGO_TARGET_DIR", target().join("cov"));
+        if let Err(why) = show(&mut command) {
+            tally.fail(format!("cov {package}: {why}"));
+            continue;
+        }
+        let folder = root().join("crates").join(package).join("src");
+        let text = fs::read_to_string(&out).unwrap_or_default();
+        let files: Vec<_> =
+            lcov(&text).into_iter().filter(|file| file.0.starts_with(&*folder.to_string_lossy())).collect();
+        let (reached, all) = files.iter().fold((0, 0), |sum, file| (sum.0 + file.1, sum.1 + file.2));
+        for (name, reached, all) in &files {
+            println!("  {:5.1} %  {reached:>5} of {all:>5}  {name}", percent(*reached, *all));
+        }
+        let percent = percent(reached, all);
+        let enough = if percent >= LEAST { Ok(()) } else { Err(format!("less than {LEAST} %")) };
+        tally.check(&format!("cov {package}: {percent:.1} % of {all} lines"), enough);
+    }
+}
+
+fn percent(reached: u64, all: u64) -> f64 {
+    if all == 0 { 0.0 } else { reached as f64 * 100.0 / all as f64 }
+}
+
+/// Name, lines reached and lines of each file of an lcov trace.
+fn lcov(text: &str) -> Vec<(String, u64, u64)> {
+    let (mut files, mut name, mut reached, mut all) = (Vec::new(), "", 0, 0);
+    for line in text.lines() {
+        if let Some(file) = line.strip_prefix("SF:") {
+            name = file;
+        } else if let Some(number) = line.strip_prefix("LF:") {
+            all = number.parse().unwrap_or(0);
+        } else if let Some(number) = line.strip_prefix("LH:") {
+            reached = number.parse().unwrap_or(0);
+        } else if line == "end_of_record" {
+            files.push((name.to_owned(), reached, all));
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_from_a_trace() {
+        let text = "SF:/a.rs\nDA:1,1\nLF:4\nLH:3\nend_of_record\nSF:/b.rs\nLF:2\nLH:0\nend_of_record\n";
+        assert_eq!(lcov(text), [("/a.rs".to_owned(), 3, 4), ("/b.rs".to_owned(), 0, 2)]);
+        assert_eq!(percent(0, 0), 0.0);
+    }
+}

@@ -1,0 +1,111 @@
+//! Builds the kernels with whichever compiler can: one with the target's own libraries, or one that builds `core` itself.
+
+use crate::shell::{ask, cargo, root, show, target};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// An architecture with a kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Arch {
+    /// QEMU's `virt` machine with SMMUv3.
+    Aarch64,
+    /// QEMU's `q35` machine with an AMD IOMMU.
+    X86,
+}
+
+impl Arch {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Aarch64, Self::X86];
+
+    /// As in `qemu-system-…` and `kernels/…`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64",
+            Self::X86 => "x86_64",
+        }
+    }
+
+    fn triple(self) -> &'static str {
+        match self {
+            Self::Aarch64 => "aarch64-unknown-none-softfloat",
+            Self::X86 => "x86_64-unknown-none",
+        }
+    }
+}
+
+/// A compiler for an architecture's bare metal.
+pub enum Toolchain {
+    /// The compiler that runs us has the target's libraries.
+    Rustup,
+    /// Another one that has the sources of `core`, which it is asked to build.
+    BuildsCore {
+        /// Its cargo.
+        cargo: PathBuf,
+        /// Its rustc.
+        rustc: PathBuf,
+    },
+}
+
+/// Finds a compiler, or says what there is none of.
+pub fn toolchain(arch: Arch) -> Result<Toolchain, String> {
+    let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
+    let sysroot = |rustc: &str| Some(PathBuf::from(ask(rustc, &["--print", "sysroot"])?.trim()));
+    let ours = sysroot(&rustc).ok_or("`rustc --print sysroot` does not answer")?;
+    if ours.join("lib/rustlib").join(arch.triple()).join("lib").is_dir() {
+        return Ok(Toolchain::Rustup);
+    }
+    let debian = (PathBuf::from("/usr/bin/cargo"), PathBuf::from("/usr/bin/rustc"));
+    let own = (ours.join("bin/cargo"), ours.join("bin/rustc"));
+    for (cargo, rustc) in [own, debian] {
+        let source =
+            sysroot(&rustc.to_string_lossy()).map(|root| root.join("lib/rustlib/src/rust/library/core"));
+        if cargo.exists() && source.is_some_and(|source| source.is_dir()) && linker().is_some() {
+            return Ok(Toolchain::BuildsCore { cargo, rustc });
+        }
+    }
+    Err(format!(
+        "no compiler for {0}: neither `rustup target add {0}` nor Debian's rustc-web, cargo-web, rust-web-src and lld",
+        arch.triple()
+    ))
+}
+
+fn linker() -> Option<&'static str> {
+    ["ld.lld", "/usr/bin/ld.lld"].into_iter().find(|name| ask(name, &["--version"]).is_some())
+}
+
+/// Builds a kernel and tells where it is.
+pub fn build(arch: Arch) -> Result<PathBuf, String> {
+    let folder = target().join("kernels");
+    let args = [
+        "build",
+        "--release",
+        "--locked",
+        "-p",
+        &format!("kernel-{}", arch.name()),
+        "--target",
+        arch.triple(),
+    ];
+    let mut flags = vec!["-Crelocation-model=static".to_owned()];
+    let mut command = match toolchain(arch)? {
+        Toolchain::Rustup => {
+            let mut command = cargo();
+            command.args(args);
+            command
+        }
+        Toolchain::BuildsCore { cargo, rustc } => {
+            let linker = linker().ok_or("ld.lld is missing")?;
+            flags.extend([format!("-Clinker={linker}"), "-Clinker-flavor=ld.lld".to_owned()]);
+            let mut command = Command::new(cargo);
+            command.args(args).arg("-Zbuild-std=core,alloc");
+            // Stable compilers build `core` when told that they are its own bootstrap.
+            command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
+            command
+        }
+    };
+    command.current_dir(root().join("kernels"));
+    command.env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS").env_remove("LD_LIBRARY_PATH");
+    command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
+    show(&mut command)?;
+    let kernel = folder.join(arch.triple()).join("release").join(format!("kernel-{}", arch.name()));
+    if Path::new(&kernel).exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
+}

@@ -1,0 +1,63 @@
+//! `cargo xtask test`: everything that is tested, in the order in which it fails fastest.
+
+use crate::{
+    cov, fuzz, mutate, qemu,
+    sanitize::{self, count},
+    setup,
+    shell::{cargo, root, show},
+    tally::Tally,
+};
+use std::time::Instant;
+
+/// A step of the whole.
+type Step = (&'static str, fn(&mut Tally));
+
+/// Runs all steps, whatever fails.
+pub fn run(tally: &mut Tally) {
+    let steps: [Step; 12] = [
+        ("setup", setup::run),
+        ("formatting", formatting),
+        ("lints", lints),
+        ("documentation", documentation),
+        ("tests", tests),
+        ("loom", sanitize::loom),
+        ("asan", sanitize::asan),
+        ("qemu", |tally| qemu::run(tally, "")),
+        ("mutated rules", mutate::rules),
+        ("dropped commands", mutate::commands),
+        ("fuzz", |tally| fuzz::run(tally, 10)),
+        ("coverage", cov::run),
+    ];
+    let begun = Instant::now();
+    for (name, step) in steps {
+        let start = Instant::now();
+        println!("\n== {name} (at {} s)", begun.elapsed().as_secs());
+        step(tally);
+        println!("== {name}: {:.1} s", start.elapsed().as_secs_f32());
+    }
+}
+
+fn formatting(tally: &mut Tally) {
+    tally.check("formatting", show(cargo().args(["fmt", "--all", "--check"])));
+    let kernels = root().join("kernels");
+    tally.check(
+        "formatting of the kernels",
+        show(cargo().args(["fmt", "--all", "--check"]).current_dir(kernels)),
+    );
+}
+
+fn lints(tally: &mut Tally) {
+    let mut command = cargo();
+    command.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
+    tally.check("clippy", show(&mut command));
+}
+
+fn documentation(tally: &mut Tally) {
+    let mut command = cargo();
+    command.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    tally.check("documentation", show(command.env("RUSTDOCFLAGS", "-D warnings")));
+}
+
+fn tests(tally: &mut Tally) {
+    count(tally, cargo().args(["test", "--workspace", "--no-fail-fast"]), "tests");
+}
