@@ -243,7 +243,7 @@ pub enum Devices<'a> {
         /// What of a requester ID counts: `0xffff` but for the `iommu-map-mask` of a device tree.
         mask: u16,
     },
-    /// Every PCI function of a segment that no other scope names.
+    /// Every PCI function of a segment that no other scope names; its number among them is its requester ID.
     PciRest {
         /// The segment.
         segment: u16,
