@@ -5,7 +5,7 @@
 //! but one about a position, and positions are held against literal masks from outside.
 //!
 //! * [`field`]: what a field is: a word, a bit, a width;
-//! * [`amdvi`]: AMD-Vi;
+//! * [`amdvi`]: the IOMMU of AMD processors;
 //! * [`smmuv3`]: Arm System MMU version 3.
 #![no_std]
 
