@@ -6,11 +6,13 @@
 //!
 //! * [`field`]: what a field is: a word, a bit, a width;
 //! * [`amdvi`]: the IOMMU of AMD processors;
+//! * [`lpae`]: Arm VMSAv8-64 translation-table descriptors;
 //! * [`smmuv3`]: Arm System MMU version 3.
 #![no_std]
 
 pub mod amdvi;
 pub mod field;
+pub mod lpae;
 pub mod smmuv3;
 
 pub use field::Field;

@@ -1,0 +1,78 @@
+//! Descriptors of the Arm VMSAv8-64 translation tables, stage 1 and 2.
+//!
+//! From the Arm Architecture Reference Manual for A-profile (DDI 0487, issue J.a), D8.3 "Translation table descriptor
+//! formats": one 64-bit word each, numbered as there. Not here: FEAT_LPA2 (TCR.DS, where bits 9:8 hold address bits
+//! 51:50) and FEAT_D128. An SMMUv3 walks the same tables (IHI 0070, 3.4 "Address sizes" and 13 "Translation procedure").
+
+use crate::Field;
+
+/// The descriptor is valid; a descriptor without it is ignored in all other bits (D8.3.1).
+pub const VALID: Field = Field::bit(0);
+/// Above the last level: set for a table, clear for a block. At the last level: must be set, for a page (D8.3.1).
+pub const TABLE_OR_PAGE: Field = Field::bit(1);
+
+/// Address bits 47:12 of a table or a page: all of them with the 4 KiB granule; with the 16 and 64 KiB granules, and in
+/// blocks, the low ones are not address (D8.3.1).
+pub const ADDRESS: Field = Field::bits(47, 12);
+/// With the 64 KiB granule and FEAT_LPA: address bits 51:48 (D8.3.1, "64KB translation granule").
+pub const ADDRESS_HIGH_64K: Field = Field::bits(15, 12);
+
+/// Bits of a table descriptor that hardware ignores, in both stages (D8.3.1, table descriptor formats).
+pub const TABLE_IGNORED: Field = Field::bits(58, 51);
+/// Bits of a valid leaf reserved for software (D8.3.2).
+pub const LEAF_SOFTWARE: Field = Field::bits(58, 55);
+
+/// Stage 1 leaf: which of MAIR's eight attributes (D8.3.2, AttrIndx).
+pub const ATTR_INDX: Field = Field::bits(4, 2);
+/// Stage 1 leaf: non-secure output address; only read from secure state (D8.3.2, NS).
+pub const NS: Field = Field::bit(5);
+/// Stage 1 leaf: AP\[1\], unprivileged accesses are allowed (D8.4.1).
+pub const AP_UNPRIVILEGED: Field = Field::bit(6);
+/// Stage 1 leaf: AP\[2\], read-only (D8.4.1). With DBM set: not yet written.
+pub const AP_READ_ONLY: Field = Field::bit(7);
+/// Leaf: shareability, 0b00 none, 0b10 outer, 0b11 inner (D8.5.2, SH).
+pub const SH: Field = Field::bits(9, 8);
+/// Leaf: access flag (D8.4.5, AF).
+pub const AF: Field = Field::bit(10);
+/// Stage 1 leaf: not global, so tagged with the ASID (D8.3.2, nG).
+pub const NG: Field = Field::bit(11);
+/// Leaf: dirty bit modifier, a clean page may be made writable by hardware (D8.4.6, DBM).
+pub const DBM: Field = Field::bit(51);
+/// Leaf: one of a contiguous set of entries (D8.6.1, Contiguous).
+pub const CONTIGUOUS: Field = Field::bit(52);
+/// Stage 1 leaf: privileged execute-never (D8.4.1).
+pub const PXN: Field = Field::bit(53);
+/// Stage 1 leaf: unprivileged execute-never, or execute-never where there is one privilege level (D8.4.1).
+pub const UXN: Field = Field::bit(54);
+
+/// Stage 2 leaf: memory type, without FEAT_S2FWB (D8.5.5, MemAttr\[3:0\]).
+pub const MEM_ATTR: Field = Field::bits(5, 2);
+/// Stage 2 leaf: S2AP\[0\], reads are allowed (D8.4.2).
+pub const S2AP_READ: Field = Field::bit(6);
+/// Stage 2 leaf: S2AP\[1\], writes are allowed (D8.4.2). With DBM set: has been written.
+pub const S2AP_WRITE: Field = Field::bit(7);
+/// Stage 2 leaf: XN\[1:0\]; 0b10 forbids execution at every privilege, with and without FEAT_XNX (D8.4.2).
+pub const S2_XN: Field = Field::bits(54, 53);
+
+/// [`MEM_ATTR`]: device memory, nGnRE.
+pub const MEM_ATTR_DEVICE_NGNRE: u64 = 0b0001;
+/// [`MEM_ATTR`]: normal memory, not cached.
+pub const MEM_ATTR_NORMAL_NC: u64 = 0b0101;
+/// [`MEM_ATTR`]: normal memory, write-back.
+pub const MEM_ATTR_NORMAL_WB: u64 = 0b1111;
+/// [`SH`]: outer shareable.
+pub const SH_OUTER: u64 = 0b10;
+/// [`SH`]: inner shareable.
+pub const SH_INNER: u64 = 0b11;
+
+/// How many entries make one contiguous set, as a power of two, at the level where an entry maps `1 << entry_shift`
+/// bytes of a table with the granule `1 << granule_shift`; zero where there is no such set (D8.6.1, the contiguous bit).
+pub const fn contiguous_bits(granule_shift: u32, entry_shift: u32) -> u32 {
+    match (granule_shift, entry_shift) {
+        (12, 12 | 21 | 30) => 4,
+        (14, 14) => 7,
+        (14, 25) => 5,
+        (16, 16 | 29) => 5,
+        _ => 0,
+    }
+}
