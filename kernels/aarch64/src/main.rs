@@ -2,10 +2,15 @@
 #![no_std]
 #![no_main]
 
+extern crate alloc;
+
 mod boot;
 
+use alloc::vec;
 use core::arch::asm;
-use kernel::{Board, say};
+use ioward_pci::enumerate::{Space, Window};
+use ioward_types::{PhysAddr, Span, describe::Table};
+use kernel::{Board, Boot, say};
 
 static BOARD: Board = Board { put, nanos, off };
 
@@ -39,9 +44,33 @@ extern "C" fn exception(esr: u64, elr: u64, far: u64) -> ! {
     off()
 }
 
+unsafe extern "C" {
+    static image_end: u8;
+}
+
 #[unsafe(no_mangle)]
-extern "C" fn main(tree: *const u8) -> ! {
+extern "C" fn main(tree: u64) -> ! {
     kernel::board::set(&BOARD);
-    say!("boot aarch64 tree {tree:p}");
-    off()
+    // SAFETY: the boot protocol puts a device tree at x0; its second word is its length (Devicetree 0.4, 5.2).
+    let length = unsafe { u32::from_be_bytes(*((tree + 4) as *const [u8; 4])) };
+    // SAFETY: as above.
+    let tree_bytes = unsafe { kernel::acpi::bytes(tree, length as usize) };
+    // The machine has memory from below this image to above the tree; what lies between them nobody uses.
+    let image = (&raw const image_end) as u64;
+    let ram = Span { start: PhysAddr(image), bytes: tree.saturating_sub(image) };
+    kernel::memory::add(ram);
+    say!("boot aarch64, tree at {tree:#x}, free memory {ram}");
+    let boot = Boot {
+        line: "",
+        table: (Table::DeviceTree, tree_bytes),
+        ecam: Span::new(PhysAddr(0x40_1000_0000), 256 << 20),
+        windows: Some(vec![Window {
+            space: Space::Memory,
+            bus: 0x1000_0000,
+            cpu: PhysAddr(0x1000_0000),
+            bytes: 0x2eff_0000,
+        }]),
+    };
+    // SAFETY: the memory is free, and the boot table maps everything.
+    unsafe { kernel::run(boot) }
 }

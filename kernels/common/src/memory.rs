@@ -24,11 +24,7 @@ impl Frames {
     fn mark(&mut self, first: usize, count: usize, used: bool) {
         for frame in first..first + count {
             let bit = 1 << (frame % 64);
-            if used {
-                self.used[frame / 64] |= bit
-            } else {
-                self.used[frame / 64] &= !bit
-            }
+            if used { self.used[frame / 64] |= bit } else { self.used[frame / 64] &= !bit }
         }
     }
 

@@ -5,8 +5,10 @@
 mod boot;
 
 use core::arch::asm;
+use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU64, Ordering};
-use kernel::{Board, say};
+use ioward_types::{PhysAddr, Span, describe::Table};
+use kernel::{Board, Boot, acpi, say};
 
 static BOARD: Board = Board { put, nanos, off };
 
@@ -61,10 +63,52 @@ fn off() -> ! {
     }
 }
 
+unsafe extern "C" {
+    static image_end: u8;
+}
+
+/// Where the start info (Xen, public/arch-x86/hvm/start_info.h, version 1) has what is needed of it.
+mod start_info {
+    pub const COMMAND_LINE: u64 = 24;
+    pub const RSDP: u64 = 32;
+    pub const MEMORY_MAP: u64 = 40;
+    pub const MEMORY_MAP_ENTRIES: u64 = 48;
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn main(info: u32) -> ! {
     kernel::board::set(&BOARD);
     calibrate();
-    say!("boot x86_64 info {info:#x}");
-    off()
+    // SAFETY: the boot protocol puts the start info there, and what it points at is below 4 GiB.
+    let word = |at: u64| unsafe { *((u64::from(info) + at) as *const u64) };
+    // SAFETY: as above; the line ends with a zero byte.
+    let line = unsafe { CStr::from_ptr(word(start_info::COMMAND_LINE) as *const c_char) };
+    let image = (&raw const image_end) as u64;
+    // Entries of 24 bytes: start, length, type (1 is memory).
+    let entries = (0..word(start_info::MEMORY_MAP_ENTRIES) & 0xffff_ffff).map(|n| {
+        let at = word(start_info::MEMORY_MAP) + n * 24;
+        // SAFETY: as above.
+        unsafe { *(at as *const [u64; 3]) }
+    });
+    let ram = entries
+        .filter(|entry| entry[2] & 0xffff_ffff == 1)
+        .filter_map(|entry| Span::new(PhysAddr(entry[0]), entry[1]))
+        .find(|span| span.contains(PhysAddr(image)))
+        .and_then(|span| Span::inclusive(PhysAddr(image), span.last()));
+    let Some(ram) = ram else {
+        say!("PANIC no memory behind the kernel");
+        off()
+    };
+    kernel::memory::add(ram);
+    say!("boot x86_64, start info at {info:#x}, free memory {ram}");
+    // SAFETY: the boot loader found the root pointer; tables are below 4 GiB.
+    let table = |signature| unsafe { acpi::find(word(start_info::RSDP), signature) }.unwrap_or_default();
+    let boot = Boot {
+        line: line.to_str().unwrap_or_default(),
+        table: (Table::Ivrs, table(b"IVRS")),
+        ecam: acpi::ecam(table(b"MCFG")),
+        windows: None,
+    };
+    // SAFETY: the memory is free, and the boot tables map everything below 4 GiB.
+    unsafe { kernel::run(boot) }
 }

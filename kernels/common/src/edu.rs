@@ -1,0 +1,83 @@
+//! QEMU's `edu` device: a DMA engine that goes where it is told (QEMU, docs/specs/edu.rst).
+
+use crate::pci::Pci;
+use ioward_pci::Bdf;
+use ioward_types::{Iova, Mmio as _, MmioPtr, Nanos, Platform};
+
+/// Vendor in the lower half, device in the upper.
+const ID: u32 = 0x11e8_1234;
+/// What its identification register says, without the version.
+const SIGNATURE: u32 = 0x00ed;
+
+const REG_ID: usize = 0x00;
+const REG_SOURCE: usize = 0x80;
+const REG_TARGET: usize = 0x88;
+const REG_COUNT: usize = 0x90;
+const REG_COMMAND: usize = 0x98;
+const START: u64 = 1;
+const TO_MEMORY: u64 = 2;
+/// Where its own buffer of 4096 bytes is, as its DMA engine sees it.
+const BUFFER: u64 = 0x4_0000;
+/// A transfer takes 100 ms of the machine's time.
+const LIMIT: Nanos = Nanos(3_000_000_000);
+
+/// One of them.
+pub struct Edu {
+    /// Its place.
+    pub function: Bdf,
+    registers: MmioPtr,
+}
+
+/// What of a device did not work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EduError {
+    /// It has no registers that answer with its signature.
+    Signature(u32),
+    /// Its engine did not finish.
+    Hung,
+}
+
+impl Edu {
+    /// Every one on the bus.
+    pub fn all(pci: &Pci) -> impl Iterator<Item = Edu> + '_ {
+        pci.with_id(ID).filter_map(|function| Some(Self { function, registers: pci.registers(function, 0)? }))
+    }
+
+    /// Whether it is one.
+    pub fn identify(&self) -> Result<(), EduError> {
+        let id = self.registers.read32(REG_ID);
+        if id & 0xffff == SIGNATURE { Ok(()) } else { Err(EduError::Signature(id)) }
+    }
+
+    fn transfer<P: Platform>(
+        &self,
+        platform: &P,
+        from: u64,
+        to: u64,
+        bytes: u64,
+        command: u64,
+    ) -> Result<(), EduError> {
+        self.registers.write64(REG_SOURCE, from);
+        self.registers.write64(REG_TARGET, to);
+        self.registers.write64(REG_COUNT, bytes);
+        self.registers.write64(REG_COMMAND, command | START);
+        let start = platform.now().0;
+        while self.registers.read64(REG_COMMAND) & START != 0 {
+            if platform.now().0 - start > LIMIT.0 {
+                return Err(EduError::Hung);
+            }
+            platform.relax();
+        }
+        Ok(())
+    }
+
+    /// Reads `bytes` bytes of memory, at most 4096, into its buffer.
+    pub fn fetch<P: Platform>(&self, platform: &P, from: Iova, bytes: u64) -> Result<(), EduError> {
+        self.transfer(platform, from.0, BUFFER, bytes, 0)
+    }
+
+    /// Writes `bytes` bytes of its buffer, at most 4096, to memory.
+    pub fn store<P: Platform>(&self, platform: &P, to: Iova, bytes: u64) -> Result<(), EduError> {
+        self.transfer(platform, BUFFER, to.0, bytes, TO_MEMORY)
+    }
+}

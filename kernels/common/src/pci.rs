@@ -1,0 +1,97 @@
+//! The bus: configuration space by ECAM, every function on it, and their registers.
+
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use ioward_pci::{
+    Bdf, ConfigAccess as _, Ecam,
+    enumerate::{Window, assign_bars, number_buses},
+    regs,
+};
+use ioward_types::{DeviceControl, MmioPtr, Nanos, PhysAddr, Span};
+
+/// One segment.
+pub struct Pci {
+    access: Ecam<MmioPtr>,
+    /// Every function that answers.
+    pub functions: Vec<Bdf>,
+}
+
+impl Pci {
+    /// Numbers the buses behind `ecam`, whose first bus is 0. With `windows`, assigns base addresses too; without, firmware
+    /// has done so.
+    ///
+    /// # Safety
+    /// `ecam` is the enhanced configuration space of a segment and mapped as device memory where it is, as are `windows`.
+    pub unsafe fn new(ecam: Span<PhysAddr>, windows: Option<&[Window]>) -> Option<Self> {
+        let base = NonNull::new(ecam.start.0 as *mut u8)?;
+        // SAFETY: as promised by the caller.
+        let registers = unsafe { MmioPtr::new(base, ecam.bytes as usize) };
+        let last = (ecam.bytes >> 20).clamp(1, 256) - 1;
+        let access = Ecam::new(registers, 0, 0, last as u8);
+        let numbering = number_buses(&access, 0, 0, last as u8);
+        numbering.findings.iter().for_each(|finding| crate::say!("pci {finding}"));
+        if let Some(windows) = windows {
+            let assigned = assign_bars(&access, &numbering, windows);
+            assigned.findings.iter().for_each(|finding| crate::say!("pci {finding}"));
+        }
+        Some(Self { access, functions: numbering.functions })
+    }
+
+    /// Vendor (lower half) and device (upper half).
+    pub fn id(&self, function: Bdf) -> u32 {
+        self.access.read32(function, 0)
+    }
+
+    /// The functions with this vendor (lower half) and device (upper half).
+    pub fn with_id(&self, id: u32) -> impl Iterator<Item = Bdf> + '_ {
+        self.functions.iter().copied().filter(move |&function| self.id(function) == id)
+    }
+
+    /// The registers behind a function's base address register, with memory decoding turned on.
+    pub fn registers(&self, function: Bdf, index: u16) -> Option<MmioPtr> {
+        let at = regs::BAR + index * 4;
+        let command = self.access.read32(function, regs::COMMAND) & 0xffff;
+        let low = self.access.read32(function, at);
+        let wide = low >> 1 & 3 == 2;
+        let high = if wide { self.access.read32(function, at + 4) } else { 0 };
+        // Sizing: while it decodes nothing, all ones show which bits it takes.
+        self.access.write32(function, regs::COMMAND, command & !regs::COMMAND_MEMORY);
+        self.access.write32(function, at, u32::MAX);
+        let bytes = (!(self.access.read32(function, at) & !0xf)).wrapping_add(1);
+        self.access.write32(function, at, low);
+        self.access.write32(function, regs::COMMAND, command | regs::COMMAND_MEMORY);
+        let base = NonNull::new((u64::from(low & !0xf) | u64::from(high) << 32) as *mut u8)?;
+        // SAFETY: firmware or `assign_bars` put the registers there, and the whole bus is mapped as device memory.
+        (low & 1 == 0 && bytes != 0).then(|| unsafe { MmioPtr::new(base, bytes as usize) })
+    }
+
+    /// What the subsystem does to a function.
+    pub fn control(&'static self, function: Bdf) -> Control {
+        Control { pci: self, function }
+    }
+
+    /// Lets a function issue requests, or not.
+    pub fn bus_master(&self, function: Bdf, on: bool) {
+        let command = self.access.read32(function, regs::COMMAND) & 0xffff;
+        let bit = regs::COMMAND_MASTER;
+        self.access.write32(function, regs::COMMAND, if on { command | bit } else { command & !bit });
+    }
+}
+
+/// One function, as the subsystem controls it. None of the devices here has PASIDs, ATS or page requests.
+pub struct Control {
+    pci: &'static Pci,
+    function: Bdf,
+}
+
+impl DeviceControl for Control {
+    fn bus_master(&self, on: bool) {
+        self.pci.bus_master(self.function, on);
+    }
+    fn pasid(&self, _: Option<u8>) {}
+    fn ats(&self, _: Option<u8>) {}
+    fn page_requests(&self, _: Option<u32>) {}
+    fn reset(&self) -> Result<(), Nanos> {
+        Ok(())
+    }
+}
