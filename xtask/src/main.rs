@@ -7,6 +7,7 @@ mod fuzz;
 mod kernels;
 mod mutate;
 mod qemu;
+mod runs;
 mod sanitize;
 mod setup;
 mod shell;
@@ -21,6 +22,7 @@ cargo xtask COMMAND
   setup             installs what the other commands need, or says what it may not and why
   test              everything that is tested; ends with `N passed, M failed`
   qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
+  runs              the program on the embedded machine and on a corpus of tables
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
   mutate commands   drops each command that a driver issues in turn; a test must notice
   fuzz [SECONDS]    runs every fuzz target for so long (default 20)
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(&mut tally),
         ["qemu"] => qemu::run(&mut tally, ""),
         ["qemu", filter] => qemu::run(&mut tally, filter),
+        ["runs"] => runs::run(&mut tally),
         ["mutate", "rules"] => mutate::rules(&mut tally),
         ["mutate", "commands"] => mutate::commands(&mut tally),
         ["fuzz"] => fuzz::run(&mut tally, 20),

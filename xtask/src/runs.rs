@@ -1,0 +1,106 @@
+//! The program itself, as a newcomer types it: on the embedded machine, and on every table of a corpus of real machines
+//! where one lies beside the repository.
+
+use crate::{
+    shell::{End, cargo, root, show, target, wait},
+    tally::Tally,
+};
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The embedded machine is done in this time, once built.
+const EMBEDDED: Duration = Duration::from_secs(5);
+/// No table may take longer.
+const TABLE: Duration = Duration::from_secs(60);
+/// Folders of the corpus, and the ending of the files in them that are run.
+const FOLDERS: [(&str, &str); 4] =
+    [("acpi/IVRS", "dat"), ("acpi/IORT", "dat"), ("dtb", "dtb"), ("dtb-qemu", "dtb")];
+/// Tables that are truly broken, so that 2 is the right exit code.
+const BROKEN: [&str; 0] = [];
+
+/// The embedded machine, then the corpus.
+pub fn run(tally: &mut Tally) {
+    if let Err(why) = show(cargo().args(["build", "--release"])) {
+        return tally.fail(format!("the program: {why}"));
+    }
+    let program = target().join("release/ioward");
+    let logs = target().join("runs");
+    if let Err(error) = fs::create_dir_all(&logs) {
+        return tally.fail(format!("{}: {error}", logs.display()));
+    }
+    let start = Instant::now();
+    let end = one(&program, &[], &logs.join("embedded.log"));
+    let took = start.elapsed();
+    tally.check(
+        &format!("the embedded machine in {:.1} s", took.as_secs_f32()),
+        match end {
+            Some(0) if took < EMBEDDED => Ok(()),
+            Some(0) => Err(format!("longer than {} s", EMBEDDED.as_secs())),
+            end => Err(format!("{}; see {}", code(end), logs.join("embedded.log").display())),
+        },
+    );
+    let corpus = root().join("../shared/corpus");
+    if !corpus.is_dir() {
+        // A clone alone has no corpus, and is not worse for it: it is not part of the repository.
+        println!("       no corpus of tables beside the repository: none was run");
+        return;
+    }
+    for (folder, ending) in FOLDERS {
+        let (mut served, mut not) = (0, 0);
+        let files = files(&corpus.join(folder), ending);
+        for file in &files {
+            let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let log = logs.join(format!("{}-{name}.log", folder.replace('/', "-")));
+            let end = one(&program, &["run".as_ref(), file.as_os_str()], &log);
+            match end {
+                Some(0) => served += 1,
+                Some(3) => not += 1,
+                Some(2) if BROKEN.contains(&&*name) => not += 1,
+                end => tally.fail(format!("{folder}/{name}: {}; see {}", code(end), log.display())),
+            }
+        }
+        println!("ok     {folder}: {served} green, {not} that cannot be served, of {}", files.len());
+        tally.pass(served + not);
+    }
+}
+
+/// The exit code of one run; none where it was ended by a signal or the limit. What it prints goes to `log`.
+fn one(program: &Path, args: &[&std::ffi::OsStr], log: &Path) -> Option<i32> {
+    let file = File::create(log).ok()?;
+    let errors = file.try_clone().ok()?;
+    let mut command = Command::new(program);
+    command.args(args).current_dir(root()).stdin(Stdio::null()).stdout(file).stderr(errors);
+    let mut child = command.spawn().ok()?;
+    match wait(&mut child, TABLE) {
+        End::Success => Some(0),
+        End::Failure(_) => child.wait().ok()?.code(),
+        End::Timeout => None,
+    }
+}
+
+fn code(end: Option<i32>) -> String {
+    end.map_or("no exit code: a signal, or too long".to_owned(), |code| format!("exit code {code}"))
+}
+
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|have| have == ending)).collect();
+    files.sort();
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_told_apart() {
+        let log = std::env::temp_dir().join(format!("ioward-xtask-{}.log", std::process::id()));
+        let shell = |script: &str| one(Path::new("/bin/sh"), &["-c".as_ref(), script.as_ref()], &log);
+        assert_eq!((shell("exit 0"), shell("exit 3"), shell("kill -9 $$")), (Some(0), Some(3), None));
+        let _ = fs::remove_file(&log);
+    }
+}
