@@ -157,7 +157,7 @@ impl<'a> Walk<'a, '_> {
         bytes: u64,
         structure: &'static str,
     ) -> Option<Span<PhysAddr>> {
-        let span = Span::new(PhysAddr(base), bytes);
+        let span = Span::new(PhysAddr(base), bytes).filter(|_| base != 0);
         if span.is_none() {
             self.problem(node.at() + 16, structure, Cause::Range { found: base });
         }
@@ -206,10 +206,11 @@ impl<'a> Walk<'a, '_> {
                 self.problem(mapping.at + 16, "ID mapping", Cause::Range { found: 1 });
                 continue;
             }
-            if mapping.last > 0xffff {
-                self.problem(mapping.at, "ID mapping", Cause::Range { found: mapping.last.into() });
-            }
-            let Some(mapping) = mapping.within(0, 0xffff) else { continue };
+            // Requester IDs have 16 bits; what lies beyond names nobody.
+            let Some(mapping) = mapping.within(0, 0xffff) else {
+                self.problem(mapping.at, "ID mapping", Cause::Empty);
+                continue;
+            };
             let devices = |part: &Mapping| {
                 let (first, last) = (part.first as u16, part.last as u16);
                 Devices::Pci { segment, first, last, mask: 0xffff }
@@ -320,7 +321,8 @@ impl<'a> Walk<'a, '_> {
         for descriptor in rmr.descriptors().filter(|descriptor| !descriptor.is_cut()) {
             let (base, bytes) = (descriptor.base(), descriptor.length());
             let Some(span) = Span::new(Iova(base), bytes) else {
-                self.problem(descriptor.at(), "RMR descriptor", Cause::Range { found: bytes });
+                let cause = if bytes == 0 { Cause::Empty } else { Cause::Range { found: bytes } };
+                self.problem(descriptor.at(), "RMR descriptor", cause);
                 continue;
             };
             if !span.is_aligned(RMR_GRANULE) {

@@ -136,7 +136,9 @@ impl<'a> Walk<'a, '_> {
             _ => devices(first, memory.auxiliary()),
         };
         let Some(span) = Span::new(Iova(memory.start()), memory.length()) else {
-            return self.problem(block.at() + 24, "IVMD", Cause::Range { found: memory.length() });
+            let found = memory.length();
+            let cause = if found == 0 { Cause::Empty } else { Cause::Range { found } };
+            return self.problem(block.at() + 24, "IVMD", cause);
         };
         let flags = memory.flags();
         let (unity, read, write, exclusion) =
