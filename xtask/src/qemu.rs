@@ -248,9 +248,13 @@ pub fn run(tally: &mut Tally, filter: &str) {
         let begun = Instant::now();
         let [log, control_log] =
             ["", "-bypassed"].map(|kind| logs.join(format!("{}{kind}.log", machine.name)));
-        let outcome = start(command(machine, kernel, ""), machine.name, &log);
         let control_name = format!("{} bypassed", machine.name);
-        let control = start(command(machine, kernel, "bypass"), &control_name, &control_log);
+        let (outcome, control) = std::thread::scope(|scope| {
+            let control =
+                scope.spawn(|| start(command(machine, kernel, "bypass"), &control_name, &control_log));
+            let outcome = start(command(machine, kernel, ""), machine.name, &log);
+            (outcome, control.join().unwrap_or_default())
+        });
         let before = tally.failures();
         judge(tally, machine.name, &outcome);
         judge_control(tally, machine.name, &outcome, &control);

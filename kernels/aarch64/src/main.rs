@@ -5,10 +5,9 @@
 extern crate alloc;
 
 mod boot;
+mod tree;
 
-use alloc::vec;
 use core::arch::asm;
-use ioward_pci::enumerate::{Space, Window};
 use ioward_types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, say};
 
@@ -60,16 +59,12 @@ extern "C" fn main(tree: u64) -> ! {
     let ram = Span { start: PhysAddr(image), bytes: tree.saturating_sub(image) };
     kernel::memory::add(ram);
     say!("boot aarch64, tree at {tree:#x}, free memory {ram}");
+    let known = tree::read(tree_bytes);
     let boot = Boot {
-        line: "",
+        line: known.line,
         table: (Table::DeviceTree, tree_bytes),
-        ecam: Span::new(PhysAddr(0x40_1000_0000), 256 << 20),
-        windows: Some(vec![Window {
-            space: Space::Memory,
-            bus: 0x1000_0000,
-            cpu: PhysAddr(0x1000_0000),
-            bytes: 0x2eff_0000,
-        }]),
+        ecam: None,
+        windows: Some(known.windows),
     };
     // SAFETY: the memory is free, and the boot table maps everything.
     unsafe { kernel::run(boot) }

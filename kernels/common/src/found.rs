@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use ioward_pci::Bdf;
 use ioward_types::{
-    SourceId,
+    PhysAddr, SourceId, Span,
     describe::{Devices, Fact, Iommu, NodeId, PciFunction, Scope, Severity, Table},
 };
 
@@ -32,6 +32,11 @@ impl Found {
     /// The IOMMUs.
     pub fn iommus(&self) -> impl Iterator<Item = &Iommu<'static>> {
         self.facts.iter().filter_map(|fact| if let Fact::Iommu(iommu) = fact { Some(iommu) } else { None })
+    }
+
+    /// The configuration space of the first PCI host, where the table describes it.
+    pub fn ecam(&self) -> Option<Span<PhysAddr>> {
+        self.facts.iter().find_map(|fact| if let Fact::PciHost(host) = fact { host.ecam } else { None })
     }
 
     /// Which IOMMU serves a function of segment 0, and as what; none where nobody does.

@@ -29,7 +29,7 @@ pub struct Boot {
     pub line: &'static str,
     /// The table that describes IOMMUs.
     pub table: (Table, &'static [u8]),
-    /// Enhanced configuration space of segment 0, from bus 0 on.
+    /// Enhanced configuration space of segment 0, from bus 0 on; none where the table says it.
     pub ecam: Option<Span<PhysAddr>>,
     /// What base addresses may be assigned from; none where firmware has assigned them.
     pub windows: Option<Vec<Window>>,
@@ -45,7 +45,7 @@ pub unsafe fn run(boot: Boot) -> ! {
     for iommu in found.iommus() {
         say!("iommu {} {} registers {:?}", iommu.kind, iommu.name, iommu.registers);
     }
-    let Some(ecam) = boot.ecam else {
+    let Some(ecam) = boot.ecam.or_else(|| found.ecam()) else {
         say!("PANIC firmware describes no PCI host");
         off()
     };
