@@ -1,0 +1,151 @@
+//! A table of whatever format a configuration names.
+
+use crate::{
+    detached::Detached,
+    error::{ConfigError, GrowError, MapError, UnmapError},
+    format::Options,
+    formats::{AmdV1, AmdV2, ArmStage1, ArmStage2},
+    mem::Mem,
+    table::Table,
+    unmap::Unmapped,
+};
+use core::fmt;
+use ioward_types::{Attributes, Format, Iova, PhysAddr, Root, Span, TableConfig};
+
+/// A [`Table`] of any format: what a [`TableConfig`] says. Calls choose the format once and then run its own code.
+#[non_exhaustive]
+pub enum AnyTable<M> {
+    /// Arm stage 1, 4 KiB granule.
+    ArmStage1Granule4(Table<ArmStage1<12>, M>),
+    /// Arm stage 1, 16 KiB granule.
+    ArmStage1Granule16(Table<ArmStage1<14>, M>),
+    /// Arm stage 1, 64 KiB granule.
+    ArmStage1Granule64(Table<ArmStage1<16>, M>),
+    /// Arm stage 2, 4 KiB granule.
+    ArmStage2Granule4(Table<ArmStage2<12>, M>),
+    /// Arm stage 2, 16 KiB granule.
+    ArmStage2Granule16(Table<ArmStage2<14>, M>),
+    /// Arm stage 2, 64 KiB granule.
+    ArmStage2Granule64(Table<ArmStage2<16>, M>),
+    /// AMD host tables.
+    AmdV1(Table<AmdV1, M>),
+    /// AMD guest tables.
+    AmdV2(Table<AmdV2, M>),
+}
+
+macro_rules! each {
+    ($any:expr, $table:ident => $body:expr) => {
+        match $any {
+            AnyTable::ArmStage1Granule4($table) => $body,
+            AnyTable::ArmStage1Granule16($table) => $body,
+            AnyTable::ArmStage1Granule64($table) => $body,
+            AnyTable::ArmStage2Granule4($table) => $body,
+            AnyTable::ArmStage2Granule16($table) => $body,
+            AnyTable::ArmStage2Granule64($table) => $body,
+            AnyTable::AmdV1($table) => $body,
+            AnyTable::AmdV2($table) => $body,
+        }
+    };
+}
+
+impl<M: Mem> AnyTable<M> {
+    /// An empty table of this shape, on an IOMMU that offers nothing optional.
+    pub fn new(mem: M, config: &TableConfig) -> Result<Self, ConfigError> {
+        Self::with(mem, config, Options::default())
+    }
+
+    /// An empty table of this shape.
+    pub fn with(mem: M, config: &TableConfig, options: Options) -> Result<Self, ConfigError> {
+        Ok(match (config.format, config.granule()) {
+            (Format::ArmStage1, 0x1000) => Self::ArmStage1Granule4(Table::new(mem, config, options)?),
+            (Format::ArmStage1, 0x4000) => Self::ArmStage1Granule16(Table::new(mem, config, options)?),
+            (Format::ArmStage1, 0x1_0000) => Self::ArmStage1Granule64(Table::new(mem, config, options)?),
+            (Format::ArmStage2, 0x1000) => Self::ArmStage2Granule4(Table::new(mem, config, options)?),
+            (Format::ArmStage2, 0x4000) => Self::ArmStage2Granule16(Table::new(mem, config, options)?),
+            (Format::ArmStage2, 0x1_0000) => Self::ArmStage2Granule64(Table::new(mem, config, options)?),
+            (Format::AmdV1, _) => Self::AmdV1(Table::new(mem, config, options)?),
+            (Format::AmdV2, _) => Self::AmdV2(Table::new(mem, config, options)?),
+            (format @ (Format::ArmStage1 | Format::ArmStage2), granule) => {
+                return Err(ConfigError::Granule { format, granule });
+            }
+            (format, _) => return Err(ConfigError::Format(format)),
+        })
+    }
+
+    /// See [`Table::root`].
+    pub fn root(&self) -> Root {
+        each!(self, table => table.root())
+    }
+
+    /// See [`Table::config`].
+    pub fn config(&self) -> TableConfig {
+        each!(self, table => table.config())
+    }
+
+    /// See [`Table::memory`].
+    pub fn memory(&self) -> &M {
+        each!(self, table => table.memory())
+    }
+
+    /// See [`Table::widen`].
+    pub fn widen(&self, how: Attributes) -> Attributes {
+        each!(self, table => table.widen(how))
+    }
+
+    /// See [`Table::map`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+        // SAFETY: as promised by the caller.
+        each!(self, table => unsafe { table.map(at, to, how) })
+    }
+
+    /// See [`Table::unmap`].
+    #[inline]
+    pub fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+        each!(self, table => table.unmap(span))
+    }
+
+    /// See [`Table::free`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub unsafe fn free(&self, detached: Detached) {
+        // SAFETY: as promised by the caller.
+        each!(self, table => unsafe { table.free(detached) })
+    }
+
+    /// See [`Table::lookup`].
+    #[inline]
+    pub fn lookup(&self, at: Iova) -> Option<(PhysAddr, Attributes, u64)> {
+        each!(self, table => table.lookup(at))
+    }
+
+    /// See [`Table::grow`].
+    pub fn grow(&self, in_bits: u8) -> Result<Root, GrowError> {
+        each!(self, table => table.grow(in_bits))
+    }
+
+    /// See [`Table::trim`].
+    pub fn trim(&mut self) -> Detached {
+        each!(self, table => table.trim())
+    }
+
+    /// See [`Table::destroy`].
+    ///
+    /// # Safety
+    /// As there.
+    pub unsafe fn destroy(self) {
+        // SAFETY: as promised by the caller.
+        each!(self, table => unsafe { table.destroy() })
+    }
+}
+
+impl<M: Mem> fmt::Debug for AnyTable<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        each!(self, table => table.fmt(f))
+    }
+}

@@ -1,0 +1,383 @@
+//! Arm VMSAv8-64 tables, stage 1 and stage 2.
+
+use crate::{
+    error::ConfigError,
+    format::{Format, Kind, Options, Rules, Shape, Touched, check_bounds},
+};
+use ioward_spec::lpae;
+use ioward_types::{Attributes, PhysAddr, TableConfig};
+
+/// Arm VMSAv8-64 stage 1 as TTBR0 of EL1&0 walks it (DDI 0487 J.a, D8.3); the granule is `1 << SHIFT` bytes, 12, 14, 16.
+///
+/// Leaves are non-global, with memory types by [`ARM_MAIR`](ioward_types::table::ARM_MAIR). Page sizes that are not a
+/// block's own are contiguous sets. `write` without `read` is refused. `mmio` is nGnRE and never coherent. Execution is
+/// forbidden, to both privileges, unless asked for, and then allowed to the one that may access.
+#[derive(Clone, Copy, Debug)]
+pub struct ArmStage1<const SHIFT: u32>;
+
+/// Arm VMSAv8-64 stage 2 (DDI 0487 J.a, D8.3); the granule is `1 << SHIFT` bytes, 12, 14, 16.
+///
+/// Where the topmost level would hold 16 entries or fewer, as many tables of the level below are concatenated instead, as
+/// the architecture wants it. Memory types assume no FEAT_S2FWB. `privileged` is refused. `mmio` is never coherent.
+#[derive(Clone, Copy, Debug)]
+pub struct ArmStage2<const SHIFT: u32>;
+
+/// [`lpae::ATTR_INDX`] of [`ARM_MAIR`](ioward_types::table::ARM_MAIR).
+const INDEX_WRITE_BACK: u64 = 0;
+const INDEX_DEVICE: u64 = 1;
+const INDEX_NOT_CACHED: u64 = 2;
+
+/// A bit that is ignored in links (58:51).
+const LINK_CLEANED: u64 = 1 << 55;
+
+fn sizes(shift: u32) -> u64 {
+    let bits = shift - 3;
+    let blocks = if shift == 12 { 2 } else { 1 };
+    (0..=blocks).fold(0, |sizes, level| {
+        let own = shift + level * bits;
+        sizes | 1 << own | 1 << (own + lpae::contiguous_bits(shift, own))
+    })
+}
+
+fn check(config: &TableConfig, shift: u32, min: u8) -> Result<(), ConfigError> {
+    // 52 bits need FEAT_LPA or FEAT_LVA with 64 KiB. With 4 and 16 KiB they need FEAT_LPA2, other descriptors: refused.
+    let max = if shift == 16 { 52 } else { 48 };
+    check_bounds(config, shift, sizes(shift), (min, max), (32, max))
+}
+
+#[inline(always)]
+fn address(to: PhysAddr, shift: u32) -> u64 {
+    match shift {
+        16 => lpae::ADDRESS.in_place(to.0) | lpae::ADDRESS_HIGH_64K.put(to.0 >> 48),
+        _ => to.0,
+    }
+}
+
+#[inline(always)]
+fn target(raw: u64, shift: u32, entry_shift: u32) -> PhysAddr {
+    let low = lpae::ADDRESS.in_place(raw) & !((1u64 << entry_shift) - 1);
+    PhysAddr(match shift {
+        16 => low | lpae::ADDRESS_HIGH_64K.of(raw) << 48,
+        _ => low,
+    })
+}
+
+fn kind(raw: u64, level: u32, shift: u32, entry_shift: u32) -> Kind {
+    if raw & lpae::VALID.mask() == 0 {
+        return Kind::Absent;
+    }
+    let blocks = if shift == 12 { 2 } else { 1 };
+    match (level, raw & lpae::TABLE_OR_PAGE.mask() != 0) {
+        (0, false) => Kind::Malformed("a block at the last level"),
+        (0, true) => Kind::Leaf { shift: leaf_shift(raw, shift, entry_shift) },
+        (_, true) => Kind::Link { level: level - 1 },
+        (_, false) if level > blocks => Kind::Malformed("a block at a level that has none"),
+        (_, false) => Kind::Leaf { shift: leaf_shift(raw, shift, entry_shift) },
+    }
+}
+
+#[inline(always)]
+fn leaf_shift(raw: u64, shift: u32, entry_shift: u32) -> u32 {
+    match raw & lpae::CONTIGUOUS.mask() {
+        0 => entry_shift,
+        _ => entry_shift + lpae::contiguous_bits(shift, entry_shift),
+    }
+}
+
+#[inline(always)]
+fn leaf(to: PhysAddr, level: u32, contiguous: bool, shift: u32, attributes: u64) -> u64 {
+    let page = if level == 0 { lpae::TABLE_OR_PAGE.mask() } else { 0 };
+    address(to, shift) | attributes | page | if contiguous { lpae::CONTIGUOUS.mask() } else { 0 }
+}
+
+impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
+    const FORMAT: ioward_types::Format = ioward_types::Format::ArmStage1;
+    const GRANULE_SHIFT: u32 = SHIFT;
+    const LINK_CLEANED: u64 = LINK_CLEANED;
+    const LEAF_ATTRIBUTES: u64 = lpae::VALID.mask()
+        | lpae::ATTR_INDX.mask()
+        | lpae::NS.mask()
+        | lpae::AP_UNPRIVILEGED.mask()
+        | lpae::AP_READ_ONLY.mask()
+        | lpae::SH.mask()
+        | lpae::AF.mask()
+        | lpae::NG.mask()
+        | lpae::DBM.mask()
+        | lpae::PXN.mask()
+        | lpae::UXN.mask();
+
+    fn check(config: &TableConfig) -> Result<(), ConfigError> {
+        // The narrowest without FEAT_TTST: CD.T0SZ is at most 39.
+        check(config, SHIFT, 25)
+    }
+
+    #[inline(always)]
+    fn link(to: PhysAddr, _: u32) -> u64 {
+        address(to, SHIFT) | lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask()
+    }
+    #[inline(always)]
+    fn link_target(raw: u64) -> PhysAddr {
+        target(raw, SHIFT, SHIFT)
+    }
+    #[inline(always)]
+    fn is_link(raw: u64, _: u32) -> bool {
+        raw & lpae::TABLE_OR_PAGE.mask() != 0
+    }
+
+    #[inline(always)]
+    fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {
+        leaf(to, level, shift != Self::entry_shift(level), SHIFT, attributes)
+    }
+    #[inline(always)]
+    fn leaf_shift(raw: u64, level: u32) -> u32 {
+        leaf_shift(raw, SHIFT, Self::entry_shift(level))
+    }
+    #[inline(always)]
+    fn leaf_target(raw: u64, level: u32) -> PhysAddr {
+        let page = Self::leaf_shift(raw, level);
+        PhysAddr(target(raw, SHIFT, Self::entry_shift(level)).0 & !((1 << page) - 1))
+    }
+
+    fn kind(raw: u64, level: u32) -> Kind {
+        kind(raw, level, SHIFT, Self::entry_shift(level))
+    }
+
+    #[inline(always)]
+    fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
+        if !how.read {
+            return None;
+        }
+        let (index, sh) = match (how.mmio, how.coherent) {
+            (true, _) => (INDEX_DEVICE, lpae::SH_OUTER),
+            (false, true) => (INDEX_WRITE_BACK, lpae::SH_INNER),
+            (false, false) => (INDEX_NOT_CACHED, lpae::SH_OUTER),
+        };
+        // Tracked: writable but clean is read-only with the modifier, and not accessed yet.
+        let tracked = rules.dirty && how.write;
+        Some(
+            lpae::VALID.mask()
+                | lpae::ATTR_INDX.put(index)
+                | lpae::AP_UNPRIVILEGED.put((!how.privileged).into())
+                | lpae::AP_READ_ONLY.put((!how.write || tracked).into())
+                | lpae::SH.put(sh)
+                | lpae::AF.put((!rules.dirty).into())
+                | lpae::NG.mask()
+                | lpae::DBM.put(tracked.into())
+                | lpae::PXN.put((!how.execute || !how.privileged).into())
+                | lpae::UXN.put((!how.execute || how.privileged).into()),
+        )
+    }
+    #[inline(always)]
+    fn decode(raw: u64) -> Attributes {
+        let privileged = raw & lpae::AP_UNPRIVILEGED.mask() == 0;
+        let never = if privileged { lpae::PXN } else { lpae::UXN };
+        let index = lpae::ATTR_INDX.of(raw);
+        Attributes {
+            read: true,
+            write: raw & lpae::AP_READ_ONLY.mask() == 0 || raw & lpae::DBM.mask() != 0,
+            execute: raw & never.mask() == 0,
+            privileged,
+            coherent: index == INDEX_WRITE_BACK,
+            mmio: index != INDEX_WRITE_BACK && index != INDEX_NOT_CACHED,
+        }
+    }
+    fn widen(how: Attributes) -> Attributes {
+        Attributes { read: how.read || how.write, coherent: how.coherent && !how.mmio, ..how }
+    }
+
+    fn cuts_hitless(options: &Options) -> bool {
+        options.hitless_cut
+    }
+    #[inline(always)]
+    fn untouched(raw: u64) -> (u64, Touched) {
+        let dirty = raw & lpae::DBM.mask() != 0 && raw & lpae::AP_READ_ONLY.mask() == 0;
+        let touched = Touched { accessed: raw & lpae::AF.mask() != 0, dirty };
+        (raw & !lpae::AF.mask() | lpae::AP_READ_ONLY.put(dirty.into()), touched)
+    }
+}
+
+impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
+    const FORMAT: ioward_types::Format = ioward_types::Format::ArmStage2;
+    const GRANULE_SHIFT: u32 = SHIFT;
+    const LINK_CLEANED: u64 = LINK_CLEANED;
+    const LEAF_ATTRIBUTES: u64 = lpae::VALID.mask()
+        | lpae::MEM_ATTR.mask()
+        | lpae::S2AP_READ.mask()
+        | lpae::S2AP_WRITE.mask()
+        | lpae::SH.mask()
+        | lpae::AF.mask()
+        | lpae::DBM.mask()
+        | lpae::S2_XN.mask();
+
+    fn shape(in_bits: u8) -> Shape {
+        let bits = u32::from(in_bits) - SHIFT;
+        let (levels, top) = (bits / Self::INDEX_BITS, bits % Self::INDEX_BITS);
+        match top {
+            0..=4 if levels > 0 => Shape { levels, root_bytes: 1 << (SHIFT + top) },
+            _ => Shape { levels: levels + 1, root_bytes: 1 << SHIFT },
+        }
+    }
+
+    fn check(config: &TableConfig) -> Result<(), ConfigError> {
+        // Narrower ones start at levels that not every granule has.
+        check(config, SHIFT, 32)
+    }
+
+    #[inline(always)]
+    fn link(to: PhysAddr, _: u32) -> u64 {
+        address(to, SHIFT) | lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask()
+    }
+    #[inline(always)]
+    fn link_target(raw: u64) -> PhysAddr {
+        target(raw, SHIFT, SHIFT)
+    }
+    #[inline(always)]
+    fn is_link(raw: u64, _: u32) -> bool {
+        raw & lpae::TABLE_OR_PAGE.mask() != 0
+    }
+
+    #[inline(always)]
+    fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {
+        leaf(to, level, shift != Self::entry_shift(level), SHIFT, attributes)
+    }
+    #[inline(always)]
+    fn leaf_shift(raw: u64, level: u32) -> u32 {
+        leaf_shift(raw, SHIFT, Self::entry_shift(level))
+    }
+    #[inline(always)]
+    fn leaf_target(raw: u64, level: u32) -> PhysAddr {
+        let page = Self::leaf_shift(raw, level);
+        PhysAddr(target(raw, SHIFT, Self::entry_shift(level)).0 & !((1 << page) - 1))
+    }
+
+    fn kind(raw: u64, level: u32) -> Kind {
+        kind(raw, level, SHIFT, Self::entry_shift(level))
+    }
+
+    #[inline(always)]
+    fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
+        if how.privileged || !(how.read || how.write) {
+            return None;
+        }
+        let (kind, sh) = match (how.mmio, how.coherent) {
+            (true, _) => (lpae::MEM_ATTR_DEVICE_NGNRE, lpae::SH_OUTER),
+            (false, true) => (lpae::MEM_ATTR_NORMAL_WB, lpae::SH_INNER),
+            (false, false) => (lpae::MEM_ATTR_NORMAL_NC, lpae::SH_OUTER),
+        };
+        let tracked = rules.dirty && how.write;
+        Some(
+            lpae::VALID.mask()
+                | lpae::MEM_ATTR.put(kind)
+                | lpae::S2AP_READ.put(how.read.into())
+                | lpae::S2AP_WRITE.put((how.write && !tracked).into())
+                | lpae::SH.put(sh)
+                | lpae::AF.put((!rules.dirty).into())
+                | lpae::DBM.put(tracked.into())
+                | lpae::S2_XN.put(if how.execute { 0b00 } else { 0b10 }),
+        )
+    }
+    #[inline(always)]
+    fn decode(raw: u64) -> Attributes {
+        let kind = lpae::MEM_ATTR.of(raw);
+        Attributes {
+            read: raw & lpae::S2AP_READ.mask() != 0,
+            write: raw & (lpae::S2AP_WRITE.mask() | lpae::DBM.mask()) != 0,
+            execute: lpae::S2_XN.of(raw) == 0b00,
+            privileged: false,
+            coherent: kind == lpae::MEM_ATTR_NORMAL_WB,
+            // MemAttr[3:2] is zero for every kind of device memory.
+            mmio: kind >> 2 == 0,
+        }
+    }
+    fn widen(how: Attributes) -> Attributes {
+        Attributes { privileged: false, coherent: how.coherent && !how.mmio, ..how }
+    }
+
+    fn cuts_hitless(options: &Options) -> bool {
+        options.hitless_cut
+    }
+    #[inline(always)]
+    fn untouched(raw: u64) -> (u64, Touched) {
+        let dirty = raw & lpae::DBM.mask() != 0 && raw & lpae::S2AP_WRITE.mask() != 0;
+        let touched = Touched { accessed: raw & lpae::AF.mask() != 0, dirty };
+        (raw & !(lpae::AF.mask() | lpae::S2AP_WRITE.put(dirty.into())), touched)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules { dirty: false, no_execute: false };
+    const TRACKED: Rules = Rules { dirty: true, no_execute: false };
+
+    type S1 = ArmStage1<12>;
+    type S2 = ArmStage2<12>;
+
+    #[test]
+    fn literal_entries_of_stage_1() {
+        let how = S1::encode(Attributes::READ_WRITE, &RULES).unwrap();
+        // D8.3.2: UXN, PXN, nG, AF, inner shareable, AP 01, index 0.
+        assert_eq!(S1::leaf(PhysAddr(0x1234_5000), 0, 12, how), 0x0060_0000_1234_5f43);
+        assert_eq!(S1::leaf(PhysAddr(0x4020_0000), 1, 21, how), 0x0060_0000_4020_0f41);
+        assert_eq!(S1::leaf(PhysAddr(0x1234_5000), 0, 16, how), 0x0070_0000_1234_5f43);
+        assert_eq!(S1::link(PhysAddr(0xabc_d000), 0), 0xabc_d003);
+        assert_eq!(S1::encode(Attributes::READ, &RULES), Some(0x0060_0000_0000_0fc1));
+        assert_eq!(S1::encode(Attributes::WRITE, &RULES), None);
+        let privileged = Attributes { privileged: true, execute: true, ..Attributes::READ };
+        assert_eq!(S1::encode(privileged, &RULES), Some(0x0040_0000_0000_0f81));
+        let registers = Attributes { read: true, ..Attributes::DOORBELL };
+        assert_eq!(S1::encode(registers, &RULES), Some(0x0060_0000_0000_0e45));
+        let streaming = Attributes { coherent: false, ..Attributes::READ_WRITE };
+        assert_eq!(S1::encode(streaming, &RULES), Some(0x0060_0000_0000_0e49));
+        assert_eq!(S1::encode(Attributes::READ_WRITE, &TRACKED), Some(0x0068_0000_0000_0bc1));
+        // 64 KiB: bits 15:12 are address bits 51:48.
+        assert_eq!(ArmStage1::<16>::link(PhysAddr(0xa_bcde_f012_0000), 0), 0xbcde_f012_a003);
+        assert_eq!(ArmStage1::<16>::link_target(0xbcde_f012_a003), PhysAddr(0xa_bcde_f012_0000));
+    }
+
+    #[test]
+    fn literal_entries_of_stage_2() {
+        let how = S2::encode(Attributes::READ_WRITE, &RULES).unwrap();
+        // D8.3.2: XN 10, AF, inner shareable, S2AP 11, write-back.
+        assert_eq!(S2::leaf(PhysAddr(0x1234_5000), 0, 12, how), 0x0040_0000_1234_57ff);
+        assert_eq!(S2::leaf(PhysAddr(0x4000_0000), 2, 30, how), 0x0040_0000_4000_07fd);
+        assert_eq!(S2::encode(Attributes::WRITE, &RULES), Some(0x0040_0000_0000_07bd));
+        assert_eq!(S2::encode(Attributes::READ, &RULES), Some(0x0040_0000_0000_077d));
+        assert_eq!(S2::encode(Attributes::DOORBELL, &RULES), Some(0x0040_0000_0000_0685));
+        assert_eq!(S2::encode(Attributes::READ_WRITE, &TRACKED), Some(0x0048_0000_0000_037d));
+        assert_eq!(S2::encode(Attributes { privileged: true, ..Attributes::READ }, &RULES), None);
+    }
+
+    #[test]
+    fn dirty_is_the_modifier_and_a_right() {
+        let clean = S1::encode(Attributes::READ_WRITE, &TRACKED).unwrap();
+        assert_eq!(S1::untouched(clean), (clean, Touched::default()));
+        let written = clean & !lpae::AP_READ_ONLY.mask() | lpae::AF.mask();
+        assert_eq!(S1::untouched(written), (clean, Touched { accessed: true, dirty: true }));
+        assert!(S1::decode(clean).write && S1::decode(written).write);
+        let clean = S2::encode(Attributes::WRITE, &TRACKED).unwrap();
+        let written = clean | lpae::S2AP_WRITE.mask() | lpae::AF.mask();
+        assert_eq!(S2::untouched(written), (clean, Touched { accessed: true, dirty: true }));
+        assert!(S2::decode(clean).write && !S2::decode(clean).read);
+    }
+
+    #[test]
+    fn stage_2_concatenates_what_the_architecture_wants() {
+        // D8.2.9, the tables of start levels: 4 KiB granule, level 1 serves 31 to 43 bits, level 0 44 to 48.
+        let shape = |bits| (S2::shape(bits).levels, S2::shape(bits).root_bytes >> 12);
+        assert_eq!(shape(32), (2, 4));
+        assert_eq!(shape(34), (2, 16));
+        assert_eq!(shape(35), (3, 1));
+        assert_eq!(shape(39), (3, 1));
+        assert_eq!(shape(40), (3, 2));
+        assert_eq!(shape(43), (3, 16));
+        assert_eq!(shape(44), (4, 1));
+        assert_eq!(shape(48), (4, 1));
+        assert_eq!(ArmStage2::<14>::shape(48), Shape { levels: 3, root_bytes: 2 << 14 });
+        assert_eq!(ArmStage2::<16>::shape(46), Shape { levels: 2, root_bytes: 16 << 16 });
+        assert_eq!(ArmStage2::<16>::shape(52), Shape { levels: 3, root_bytes: 1 << 16 });
+        assert_eq!(S1::shape(40).levels, 4);
+        assert_eq!(ArmStage1::<14>::shape(48).levels, 4);
+    }
+}

@@ -1,0 +1,170 @@
+//! The engine's only way to memory, and the only unsafe code that runs on its behalf.
+//!
+//! What every function here relies on: a [`Node`] names a table that this engine allocated with enough entries for every
+//! index that the engine forms, and that has not been freed. Nodes are made in two ways only: by allocating a table, and
+//! by following a link out of a live one ([`Node::at`]).
+
+use ioward_types::{OutOfMemory, PhysAddr, Platform, Span, hw};
+
+/// Table memory. Every [`Platform`] has it; the trait stands between so that a checker of interleavings can be put in.
+///
+/// # Implementation safety
+/// As [`Platform`]'s: frames are zeroed and exclusive until freed, and accesses are atomic.
+///
+/// # Safety
+/// Implementing it asserts the above.
+pub unsafe trait Mem: Clone + Send + Sync + 'static {
+    /// Loads 64 bits with acquire ordering.
+    ///
+    /// # Safety
+    /// `at` is a multiple of 8 in frames that stay allocated during the call.
+    unsafe fn load(&self, at: PhysAddr) -> u64;
+    /// Stores 64 bits with release ordering.
+    ///
+    /// # Safety
+    /// As [`Mem::load`], and hardware may see the value.
+    unsafe fn store(&self, at: PhysAddr, value: u64);
+    /// Stores `new` where `old` is; `Err` tells what is there instead.
+    ///
+    /// # Safety
+    /// As [`Mem::store`].
+    unsafe fn cas(&self, at: PhysAddr, old: u64, new: u64) -> Result<(), u64>;
+    /// Stores `value` and tells what was there.
+    ///
+    /// # Safety
+    /// As [`Mem::store`].
+    unsafe fn swap(&self, at: PhysAddr, value: u64) -> u64;
+    /// Zeroed frames, as [`Platform::frames`].
+    fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory>;
+    /// Gives frames back.
+    ///
+    /// # Safety
+    /// As [`Platform::free`].
+    unsafe fn free(&self, at: PhysAddr, bytes: usize);
+    /// Cleans lines for a walker that does not snoop, as [`Platform::clean`].
+    fn clean(&self, lines: Span<PhysAddr>);
+    /// As [`Platform::publish`].
+    fn publish(&self);
+}
+
+// SAFETY: handed on to the platform, which promised the same.
+unsafe impl<P: Platform> Mem for P {
+    #[inline(always)]
+    unsafe fn load(&self, at: PhysAddr) -> u64 {
+        // SAFETY: as promised by the caller.
+        unsafe { hw::load64(self, at) }
+    }
+    #[inline(always)]
+    unsafe fn store(&self, at: PhysAddr, value: u64) {
+        // SAFETY: as promised by the caller.
+        unsafe { hw::store64(self, at, value) }
+    }
+    #[inline(always)]
+    unsafe fn cas(&self, at: PhysAddr, old: u64, new: u64) -> Result<(), u64> {
+        // SAFETY: as promised by the caller.
+        unsafe { hw::cas64(self, at, old, new) }
+    }
+    #[inline(always)]
+    unsafe fn swap(&self, at: PhysAddr, value: u64) -> u64 {
+        // SAFETY: as promised by the caller.
+        unsafe { hw::swap64(self, at, value) }
+    }
+    #[inline(always)]
+    fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
+        Platform::frames(self, bytes, align, below)
+    }
+    #[inline(always)]
+    unsafe fn free(&self, at: PhysAddr, bytes: usize) {
+        // SAFETY: as promised by the caller.
+        unsafe { Platform::free(self, at, bytes) }
+    }
+    #[inline(always)]
+    fn clean(&self, lines: Span<PhysAddr>) {
+        Platform::clean(self, lines)
+    }
+    #[inline(always)]
+    fn publish(&self) {
+        Platform::publish(self)
+    }
+}
+
+/// Bytes that one clean reaches at once, for batching. A platform with longer lines rounds outward itself.
+pub(crate) const LINE: u64 = 64;
+
+/// A live table of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Node(PhysAddr);
+
+impl Node {
+    /// A new table of zeroes.
+    pub(crate) fn new<M: Mem>(mem: &M, bytes: usize, below: PhysAddr) -> Result<Self, OutOfMemory> {
+        Ok(Self(mem.frames(bytes, bytes, below)?))
+    }
+
+    /// The table that a link, a root or a chain of detached tables leads to.
+    ///
+    /// # Safety
+    /// The address comes from such a place, and the table is not freed while the node is used.
+    #[inline(always)]
+    pub(crate) unsafe fn at(table: PhysAddr) -> Self {
+        Self(table)
+    }
+
+    /// Where hardware finds it.
+    #[inline(always)]
+    pub(crate) fn phys(self) -> PhysAddr {
+        self.0
+    }
+
+    #[inline(always)]
+    fn entry(self, index: usize) -> PhysAddr {
+        PhysAddr(self.0.0 + index as u64 * 8)
+    }
+
+    /// Loads an entry.
+    #[inline(always)]
+    pub(crate) fn load<M: Mem>(self, mem: &M, index: usize) -> u64 {
+        // SAFETY: a live table of ours, and an index inside it (module's invariant).
+        unsafe { mem.load(self.entry(index)) }
+    }
+
+    /// Stores an entry.
+    #[inline(always)]
+    pub(crate) fn store<M: Mem>(self, mem: &M, index: usize, value: u64) {
+        // SAFETY: as for `load`; only `map`, whose caller answers for what devices reach, makes leaves.
+        unsafe { mem.store(self.entry(index), value) }
+    }
+
+    /// Stores `new` where `old` is; `Err` tells what is there instead.
+    #[inline(always)]
+    pub(crate) fn cas<M: Mem>(self, mem: &M, index: usize, old: u64, new: u64) -> Result<(), u64> {
+        // SAFETY: as for `store`.
+        unsafe { mem.cas(self.entry(index), old, new) }
+    }
+
+    /// Stores an entry and tells what was there.
+    #[inline(always)]
+    pub(crate) fn swap<M: Mem>(self, mem: &M, index: usize, value: u64) -> u64 {
+        // SAFETY: as for `store`.
+        unsafe { mem.swap(self.entry(index), value) }
+    }
+
+    /// Cleans the lines that hold `count` entries from `first`, each once.
+    #[inline]
+    pub(crate) fn clean<M: Mem>(self, mem: &M, first: usize, count: usize) {
+        let start = self.entry(first).0 & !(LINE - 1);
+        let end = (self.entry(first + count).0 + LINE - 1) & !(LINE - 1);
+        if let Some(lines) = Span::new(PhysAddr(start), end - start) {
+            mem.clean(lines);
+        }
+    }
+
+    /// Gives the table back.
+    ///
+    /// # Safety
+    /// Neither hardware nor a node reaches it any more, and `bytes` is what it was made with.
+    pub(crate) unsafe fn free<M: Mem>(self, mem: &M, bytes: usize) {
+        // SAFETY: as promised by the caller; it came from `frames` of the same platform.
+        unsafe { mem.free(self.0, bytes) }
+    }
+}

@@ -1,0 +1,287 @@
+//! A table: its configuration and its root.
+
+use crate::{
+    error::{ConfigError, GrowError, RangeError},
+    format::{Format, Options, Rules},
+    mem::{Mem, Node},
+};
+use core::{
+    fmt,
+    marker::PhantomData,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use ioward_types::{Attributes, Iova, PhysAddr, Root, Span, TableConfig};
+
+/// A page table of format `F` in memory of `M`, which is any [`Platform`](ioward_types::Platform).
+///
+/// Methods take `&self`; calls on disjoint ranges may run at once. Dropping it **leaks** every table, because hardware
+/// may still walk them: see [`Table::destroy`].
+pub struct Table<F, M> {
+    pub(crate) mem: M,
+    /// A [`Top`], packed: only [`Table::grow`] changes it.
+    top: AtomicU64,
+    /// Leaf sizes, in bytes, as a set.
+    pub(crate) sizes: u64,
+    out_bits: u8,
+    pub(crate) coherent: bool,
+    pub(crate) rules: Rules,
+    options: Options,
+    format: PhantomData<F>,
+}
+
+/// What a walk starts with, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Top {
+    pub(crate) node: Node,
+    /// Level of the root.
+    pub(crate) level: u32,
+    in_bits: u8,
+}
+
+impl Top {
+    // A root is aligned to 4 KiB at least and lies below 2^52.
+    fn pack(root: PhysAddr, in_bits: u8, levels: u32) -> u64 {
+        root.0 | u64::from(in_bits) << 4 | u64::from(levels)
+    }
+    #[inline(always)]
+    fn unpack(packed: u64) -> Self {
+        // SAFETY: the root lives as long as the table does.
+        let node = unsafe { Node::at(PhysAddr(packed & !0xfff)) };
+        Self { node, level: (packed & 0xf) as u32 - 1, in_bits: (packed >> 4 & 0x7f) as u8 }
+    }
+    #[inline(always)]
+    fn in_mask(self) -> u64 {
+        u64::MAX >> (64 - self.in_bits)
+    }
+}
+
+/// Where an entry for `at` stands in a table of `level` that is not a root.
+#[inline(always)]
+pub(crate) fn index<F: Format>(at: u64, level: u32) -> usize {
+    (at >> F::entry_shift(level)) as usize & ((1 << F::INDEX_BITS) - 1)
+}
+
+impl Top {
+    /// Where the root's entry for `at` stands.
+    #[inline(always)]
+    pub(crate) fn index<F: Format>(self, at: u64) -> usize {
+        // A root may have more entries than other tables, or fewer; the width says.
+        ((at & self.in_mask()) >> F::entry_shift(self.level)) as usize
+    }
+
+    /// How many entries the root has.
+    pub(crate) fn entries<F: Format>(self) -> usize {
+        1 << u32::from(self.in_bits).saturating_sub(F::entry_shift(self.level))
+    }
+}
+
+impl<F: Format, M: Mem> Table<F, M> {
+    /// An empty table.
+    pub fn new(mem: M, config: &TableConfig, options: Options) -> Result<Self, ConfigError> {
+        if config.format != F::FORMAT {
+            return Err(ConfigError::Format(config.format));
+        }
+        F::check(config)?;
+        let shape = F::shape(config.in_bits);
+        let below = PhysAddr(1 << config.out_bits);
+        let root = Node::new(&mem, shape.root_bytes, below).map_err(ConfigError::NoMemory)?;
+        if !config.coherent {
+            root.clean(&mem, 0, shape.root_bytes / 8);
+        }
+        mem.publish();
+        Ok(Self {
+            mem,
+            top: AtomicU64::new(Top::pack(root.phys(), config.in_bits, shape.levels)),
+            sizes: config.page_sizes,
+            out_bits: config.out_bits,
+            coherent: config.coherent,
+            rules: Rules { dirty: config.dirty, no_execute: options.no_execute },
+            options,
+            format: PhantomData,
+        })
+    }
+
+    #[inline(always)]
+    pub(crate) fn top(&self) -> Top {
+        Top::unpack(self.top.load(Ordering::Acquire))
+    }
+
+    /// Where hardware starts walking. It changes by [`Table::grow`] alone.
+    pub fn root(&self) -> Root {
+        let top = self.top();
+        Root { at: top.node.phys(), levels: top.level as u8 + 1 }
+    }
+
+    /// What the table was made from; the input width is the present one.
+    pub fn config(&self) -> TableConfig {
+        TableConfig {
+            format: F::FORMAT,
+            in_bits: self.top().in_bits,
+            out_bits: self.out_bits,
+            page_sizes: self.sizes,
+            coherent: self.coherent,
+            dirty: self.rules.dirty,
+        }
+    }
+
+    /// What the table was made with.
+    pub fn options(&self) -> Options {
+        self.options
+    }
+
+    /// The memory that tables come from.
+    pub fn memory(&self) -> &M {
+        &self.mem
+    }
+
+    /// The attributes closest to `how` that a mapping here can have and that allow all that `how` does: what to ask for
+    /// after [`MapCause::Attributes`](crate::MapCause::Attributes), if the policy is to grant more rather than to refuse.
+    pub fn widen(&self, how: Attributes) -> Attributes {
+        F::widen(how)
+    }
+
+    /// Bytes of a table that is not a root.
+    pub(crate) const TABLE_BYTES: usize = 1 << F::GRANULE_SHIFT;
+    /// Entries of a table that is not a root.
+    pub(crate) const ENTRIES: usize = 1 << F::INDEX_BITS;
+
+    pub(crate) fn below(&self) -> PhysAddr {
+        PhysAddr(1 << self.out_bits)
+    }
+
+    pub(crate) fn granule(&self) -> u64 {
+        1 << F::GRANULE_SHIFT
+    }
+
+    /// Whether `at` is an IOVA of the table; canonical where both halves are meant.
+    #[inline(always)]
+    pub(crate) fn is_input(top: Top, at: u64) -> bool {
+        let full = F::GRANULE_SHIFT + (top.level + 1) * F::INDEX_BITS;
+        if F::SIGN_EXTENDED && u32::from(top.in_bits) == full {
+            let shift = 64 - full;
+            return ((at << shift) as i64 >> shift) as u64 == at;
+        }
+        at & !top.in_mask() == 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn check_input(&self, top: Top, at: Iova, bytes: u64) -> Result<(), RangeError> {
+        let last = at.0.wrapping_add(bytes.wrapping_sub(1));
+        let aligned = (at.0 | bytes) & (self.granule() - 1) == 0;
+        // A range between the halves of a sign-extended space would wrap its index; it is none of the two.
+        let within = Self::is_input(top, at.0) && Self::is_input(top, last) && last >= at.0;
+        let crosses = F::SIGN_EXTENDED && (at.0 ^ last) >> 63 != 0;
+        if bytes != 0 && aligned && within && !crosses {
+            return Ok(());
+        }
+        Err(self.name_input(top, at, bytes))
+    }
+
+    #[cold]
+    fn name_input(&self, top: Top, at: Iova, bytes: u64) -> RangeError {
+        match bytes {
+            0 => RangeError::Empty { at },
+            _ if (at.0 | bytes) & (self.granule() - 1) != 0 => {
+                RangeError::Misaligned { at, bytes, granule: self.granule() }
+            }
+            _ => RangeError::Input { at, bytes, in_bits: top.in_bits },
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn check_output(&self, to: Span<PhysAddr>) -> Result<(), RangeError> {
+        // The length is a multiple of the granule and not zero: `check_input` saw it.
+        let last = to.start.0.wrapping_add(to.bytes.wrapping_sub(1));
+        if to.start.0 & (self.granule() - 1) != 0 {
+            return Err(RangeError::OutputMisaligned { to: to.start, granule: self.granule() });
+        }
+        if last < to.start.0 || last >> self.out_bits != 0 {
+            return Err(RangeError::Output { to: to.start, bytes: to.bytes, out_bits: self.out_bits });
+        }
+        Ok(())
+    }
+
+    /// Makes the table translate `in_bits` bits by putting roots above the present one, while DMA and other calls run, and
+    /// tells the root to install. Where the table is as wide already, nothing changes.
+    ///
+    /// Hitless: what the old root translates, the new one translates alike, and the old one stays a table. Until the new
+    /// root is installed everywhere, hardware faults on IOVAs that the old one did not reach; what [`Table::unmap`] and
+    /// [`Table::trim`] hand out may be freed only after every IOMMU has the new root and has been invalidated.
+    pub fn grow(&self, in_bits: u8) -> Result<Root, GrowError> {
+        if !F::GROWS {
+            return Err(GrowError::Fixed(F::FORMAT));
+        }
+        let wanted = TableConfig { in_bits, ..self.config() };
+        if let Err(ConfigError::InBits { bits, max, .. }) = F::check(&wanted)
+            && bits > max
+        {
+            return Err(GrowError::InBits { bits, max });
+        }
+        loop {
+            let packed = self.top.load(Ordering::Acquire);
+            let top = Top::unpack(packed);
+            if top.in_bits >= in_bits {
+                return Ok(self.root());
+            }
+            let levels = F::shape(in_bits).levels;
+            let (mut node, mut level) = (top.node, top.level);
+            while level + 1 < levels {
+                match self.root_above(node, level) {
+                    Ok(above) => node = above,
+                    Err(out) => {
+                        self.drop_roots(node, level, top);
+                        return Err(GrowError::NoMemory(out));
+                    }
+                }
+                level += 1;
+            }
+            let new = Top::pack(node.phys(), in_bits, levels);
+            if self.top.compare_exchange(packed, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // Somebody else grew it; whether far enough, the next round sees.
+                self.drop_roots(node, level, top);
+            }
+        }
+    }
+
+    fn root_above(&self, below: Node, level: u32) -> Result<Node, ioward_types::OutOfMemory> {
+        let above = Node::new(&self.mem, Self::TABLE_BYTES, self.below())?;
+        above.store(&self.mem, 0, F::link(below.phys(), level) | self.cleaned_mark());
+        if !self.coherent {
+            above.clean(&self.mem, 0, Self::ENTRIES);
+        }
+        self.mem.publish();
+        Ok(above)
+    }
+
+    /// Frees roots that were never installed, from `node` of `level` down to that of `top`.
+    fn drop_roots(&self, mut node: Node, mut level: u32, top: Top) {
+        while level > top.level {
+            let link = node.load(&self.mem, 0);
+            // SAFETY: made by `root_above` and seen by nobody else.
+            unsafe { node.free(&self.mem, Self::TABLE_BYTES) };
+            // SAFETY: the link was made by `root_above` to a live table.
+            node = unsafe { Node::at(F::link_target(link)) };
+            level -= 1;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn cleaned_mark(&self) -> u64 {
+        if self.coherent { 0 } else { F::LINK_CLEANED }
+    }
+
+    /// The table that an entry of `level`, which is a link, leads to.
+    #[inline(always)]
+    pub(crate) fn child(raw: u64) -> Node {
+        // SAFETY: the link was read from a live table; what it leads to is freed only by the call that covers all of its
+        // span, and calls on overlapping ranges do not run at once (`map`, `Detached::free`).
+        unsafe { Node::at(F::link_target(raw)) }
+    }
+}
+
+impl<F: Format, M> fmt::Debug for Table<F, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let top = Top::unpack(self.top.load(Ordering::Acquire));
+        write!(f, "Table({}, root {}, {} levels)", F::FORMAT, top.node.phys(), top.level + 1)
+    }
+}

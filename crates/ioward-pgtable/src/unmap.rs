@@ -1,0 +1,194 @@
+//! Unmap: whole entries, and whole tables where the range covers all they span.
+
+use crate::{
+    detached::Detached,
+    error::UnmapError,
+    format::Format,
+    mem::{Mem, Node},
+    table::{Table, Top, index},
+};
+use ioward_types::{Attributes, Iova, PhysAddr, Span};
+
+/// What an unmap has taken off. Hardware may go on using it until the range has been invalidated: leaves, and walk caches
+/// too where tables went.
+#[derive(Debug)]
+#[must_use = "the range must be invalidated, and then the tables freed"]
+pub struct Unmapped {
+    /// Bytes that translate no more: of the leaves taken, and of all that the detached tables span, holes included, since
+    /// nobody looked into them. For a range that was mapped throughout it is the range.
+    pub bytes: u64,
+    /// The tables that went.
+    pub detached: Detached,
+}
+
+impl Unmapped {
+    /// Whether tables went away, so that walk caches must be invalidated too.
+    pub fn tables_went(&self) -> bool {
+        !self.detached.is_empty()
+    }
+}
+
+impl<F: Format, M: Mem> Table<F, M> {
+    /// Takes off everything in `span`; holes are passed over. Whole entries only: a span that begins or ends inside a page
+    /// is refused and changes nothing. A table is detached where the span covers all that it could map, and only then, so
+    /// that neighbours need no lock; tables that merely became empty stay for [`Table::trim`].
+    ///
+    /// Allocates nothing. What is handed out must be invalidated before memory, IOVAs or tables are used again.
+    pub fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+        let top = self.top();
+        self.check_input(top, span.start, span.bytes)?;
+        self.check_ends(top, span)?;
+        let mut detached = Detached::none::<F>();
+        let bytes = self.take::<true>(top, span, &mut detached);
+        Ok(Unmapped { bytes, detached })
+    }
+
+    /// Takes off leaves alone.
+    pub(crate) fn take_leaves(&self, top: Top, span: Span<Iova>) {
+        self.take::<false>(top, span, &mut Detached::none::<F>());
+    }
+
+    /// Refuses a span whose first or last byte shares a page with a byte outside.
+    #[inline(always)]
+    fn check_ends(&self, top: Top, span: Span<Iova>) -> Result<(), UnmapError> {
+        if self.sizes == self.granule() {
+            return Ok(());
+        }
+        let last = span.last();
+        if let Some(page) = self.page_of(top, span.start.0) {
+            if page.start < span.start || page.last() > last {
+                return Err(UnmapError::Cuts { page });
+            }
+            if page.last() == last {
+                return Ok(());
+            }
+        }
+        match self.page_of(top, last.0) {
+            Some(page) if page.last() > last => Err(UnmapError::Cuts { page }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The IOVAs of the page that holds `at`.
+    #[inline(always)]
+    fn page_of(&self, top: Top, at: u64) -> Option<Span<Iova>> {
+        let (raw, level) = self.find(top, at)?;
+        let bytes = 1u64 << F::leaf_shift(raw, level);
+        Some(Span { start: Iova(at & !(bytes - 1)), bytes })
+    }
+
+    /// The leaf that maps `at`, and its level.
+    #[inline(always)]
+    pub(crate) fn find(&self, top: Top, at: u64) -> Option<(u64, u32)> {
+        let (mut node, mut level) = (top.node, top.level);
+        let mut place = top.index::<F>(at);
+        loop {
+            let raw = node.load(&self.mem, place);
+            if raw == 0 {
+                return None;
+            }
+            if level == 0 || !F::is_link(raw, level) {
+                return Some((raw, level));
+            }
+            node = Self::child(raw);
+            level -= 1;
+            place = index::<F>(at, level);
+        }
+    }
+
+    /// Where `at` leads: the physical address of this very byte, what the mapping allows, and the bytes of its page.
+    /// `None` where nothing is mapped, or `at` is outside the table.
+    pub fn lookup(&self, at: Iova) -> Option<(PhysAddr, Attributes, u64)> {
+        let top = self.top();
+        if !Self::is_input(top, at.0) {
+            return None;
+        }
+        let (raw, level) = self.find(top, at.0)?;
+        let bytes = 1u64 << F::leaf_shift(raw, level);
+        let to = F::leaf_target(raw, level).0 | at.0 & (bytes - 1);
+        Some((PhysAddr(to), F::decode(raw), bytes))
+    }
+
+    /// Takes everything in `span`, detaching tables if `DETACH`. The ends have been checked.
+    #[inline(always)]
+    fn take<const DETACH: bool>(&self, top: Top, span: Span<Iova>, detached: &mut Detached) -> u64 {
+        let (mut at, mut left, mut taken) = (span.start.0, span.bytes, 0);
+        while left != 0 {
+            let (mut node, mut level) = (top.node, top.level);
+            let mut place = top.index::<F>(at);
+            loop {
+                let raw = node.load(&self.mem, place);
+                let goes_whole = DETACH && Self::covers(at, left, level);
+                if raw == 0 || level == 0 || !F::is_link(raw, level) || goes_whole {
+                    break;
+                }
+                node = Self::child(raw);
+                level -= 1;
+                place = index::<F>(at, level);
+            }
+            let passed = self.take_run::<DETACH>(node, level, place, at, left, &mut taken, detached);
+            at = at.wrapping_add(passed);
+            left -= passed;
+        }
+        taken
+    }
+
+    /// Whether the entry of `level` for `at` begins there and ends within `left` bytes.
+    #[inline(always)]
+    fn covers(at: u64, left: u64, level: u32) -> bool {
+        let shift = F::entry_shift(level);
+        shift < 64 && at & ((1 << shift) - 1) == 0 && left >> shift != 0
+    }
+
+    /// Takes entries from `place` on until the table or the range ends, or a table is met that goes only in part. Tells
+    /// how many bytes it has passed: at least one entry's, since the first entry is known to be none of those.
+    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
+    fn take_run<const DETACH: bool>(
+        &self,
+        node: Node,
+        level: u32,
+        place: usize,
+        at: u64,
+        left: u64,
+        taken: &mut u64,
+        detached: &mut Detached,
+    ) -> u64 {
+        let shift = F::entry_shift(level);
+        let bytes = 1u64 << shift;
+        // To the end of the entry, then of the table; a root ends where the range does or, if concatenated, a run early.
+        let table = F::entry_shift(level + 1).min(63);
+        let to_end = ((1u64 << table) - (at & ((1 << table) - 1))).min(left);
+        let mut passed = 0;
+        let mut i = place;
+        let (mut dirty_first, mut dirty_end) = (usize::MAX, 0);
+        while passed < to_end {
+            let here = at.wrapping_add(passed);
+            let raw = node.load(&self.mem, i);
+            if raw != 0 {
+                if level > 0 && F::is_link(raw, level) {
+                    if !(DETACH && Self::covers(here, left - passed, level)) {
+                        break;
+                    }
+                    // Exchanged, not stored: if two calls wrongly overlap, only one of them gets the table.
+                    let link = node.swap(&self.mem, i, 0);
+                    if link == raw || link != 0 && F::is_link(link, level) {
+                        detached.push::<F, M>(&self.mem, Self::child(link), level - 1);
+                    }
+                } else {
+                    node.store(&self.mem, i, 0);
+                }
+                *taken += bytes;
+                dirty_first = dirty_first.min(i);
+                dirty_end = i + 1;
+            }
+            // A hole may be entered in its middle.
+            passed += bytes - (here & (bytes - 1));
+            i += 1;
+        }
+        if !self.coherent && dirty_first < dirty_end {
+            node.clean(&self.mem, dirty_first, dirty_end - dirty_first);
+        }
+        passed.min(left)
+    }
+}

@@ -1,0 +1,207 @@
+//! A platform for tests: frames from the host's allocator, poisoned when freed, counted for leaks, watched for cleans.
+#![allow(dead_code)]
+
+use ioward_types::{Iova, Nanos, OutOfMemory, PhysAddr, Platform, RawLock, Span};
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc},
+    collections::BTreeMap,
+    fmt,
+    ptr::NonNull,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+/// Physical addresses are offsets into a window of the simulated machine; each frame is an allocation of its own, so that
+/// AddressSanitizer and Miri see every use after free and every access outside.
+#[derive(Clone)]
+pub struct Host(Arc<Inner>);
+
+struct Inner {
+    /// Live frames by physical address: where they are, and how many bytes.
+    frames: Mutex<Frames>,
+    /// How many more frames may be had.
+    budget: AtomicUsize,
+    /// Lines cleaned, in order.
+    cleaned: Mutex<Vec<Span<PhysAddr>>>,
+    /// Memory as a walker that does not snoop sees it: words of cleaned lines.
+    seen: Mutex<BTreeMap<u64, u64>>,
+    watch: bool,
+}
+
+#[derive(Default)]
+struct Frames {
+    live: BTreeMap<u64, (usize, usize)>,
+    next: u64,
+    made: usize,
+    freed: usize,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
+    }
+}
+
+impl Host {
+    /// Plenty of memory, and walkers that snoop.
+    pub fn new() -> Self {
+        Self::with(usize::MAX, false)
+    }
+
+    /// `watch`: remember every clean, and memory as only cleans show it.
+    pub fn with(budget: usize, watch: bool) -> Self {
+        let frames = Frames { next: 0x1000_0000, ..Frames::default() };
+        Self(Arc::new(Inner {
+            frames: Mutex::new(frames),
+            budget: AtomicUsize::new(budget),
+            cleaned: Mutex::default(),
+            seen: Mutex::default(),
+            watch,
+        }))
+    }
+
+    /// How many allocations are live.
+    pub fn live(&self) -> usize {
+        self.0.frames.lock().unwrap().live.len()
+    }
+
+    /// How many allocations there have been.
+    pub fn made(&self) -> usize {
+        self.0.frames.lock().unwrap().made
+    }
+
+    /// Allows so many more allocations.
+    pub fn set_budget(&self, frames: usize) {
+        self.0.budget.store(frames, Ordering::SeqCst);
+    }
+
+    /// The cleans since this was asked last.
+    pub fn take_cleaned(&self) -> Vec<Span<PhysAddr>> {
+        std::mem::take(&mut self.0.cleaned.lock().unwrap())
+    }
+
+    /// A word as a walker that does not snoop sees it; `None` where nothing was ever cleaned.
+    pub fn seen(&self, at: PhysAddr) -> Option<u64> {
+        self.0.seen.lock().unwrap().get(&at.0).copied()
+    }
+
+    /// A word as the CPU sees it; `None` outside live frames.
+    pub fn peek(&self, at: PhysAddr) -> Option<u64> {
+        let frames = self.0.frames.lock().unwrap();
+        let (&start, &(virt, bytes)) = frames.live.range(..=at.0).next_back()?;
+        (at.0 + 8 <= start + bytes as u64).then(|| {
+            let word = std::ptr::with_exposed_provenance::<std::sync::atomic::AtomicU64>(
+                virt + (at.0 - start) as usize,
+            );
+            // SAFETY: inside a live frame, which is not freed while the lock is held.
+            u64::from_le(unsafe { &*word }.load(Ordering::Acquire))
+        })
+    }
+
+    /// Changes a word as hardware would, atomically.
+    pub fn poke(&self, at: PhysAddr, value: u64) {
+        // SAFETY: tests poke live tables, with bits that hardware may set.
+        unsafe { ioward_types::hw::store64(self, at, value) }
+    }
+}
+
+/// A spin lock for tests.
+pub struct Spin(AtomicBool);
+
+// SAFETY: only one thread swaps false for true at a time.
+unsafe impl RawLock for Spin {
+    type Held = ();
+    fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+    fn lock(&self) {
+        while self.0.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+    unsafe fn unlock(&self, (): ()) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+// SAFETY: each frame is a zeroed allocation of its own; nothing is pinned, and these tests run no code under pins.
+unsafe impl Platform for Host {
+    type Lock = Spin;
+    type Pin = ();
+    fn pin(&self) -> ((), usize) {
+        ((), 0)
+    }
+    fn synchronize(&self) {}
+    fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
+        let budget = &self.0.budget;
+        budget
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| match left {
+                usize::MAX => Some(left),
+                _ => left.checked_sub(1),
+            })
+            .map_err(|_| OutOfMemory)?;
+        let layout = Layout::from_size_align(bytes, align).map_err(|_| OutOfMemory)?;
+        let mut frames = self.0.frames.lock().unwrap();
+        let at = frames.next.next_multiple_of(align as u64);
+        if at + bytes as u64 > below.0 {
+            return Err(OutOfMemory);
+        }
+        // SAFETY: the layout is not empty.
+        let virt = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory)?;
+        frames.next = at + bytes as u64;
+        frames.made += 1;
+        frames.live.insert(at, (virt.as_ptr().expose_provenance(), bytes));
+        Ok(PhysAddr(at))
+    }
+    unsafe fn free(&self, at: PhysAddr, bytes: usize) {
+        let mut frames = self.0.frames.lock().unwrap();
+        let (virt, size) = frames.live.remove(&at.0).unwrap_or_else(|| panic!("{at} freed but not live"));
+        assert_eq!(size, bytes, "{at} freed with another size");
+        frames.freed += 1;
+        let virt = std::ptr::with_exposed_provenance_mut::<u8>(virt);
+        // SAFETY: made by `frames` with this layout; poisoned for whoever still looks, then given back.
+        unsafe {
+            virt.write_bytes(0xd5, bytes);
+            dealloc(virt, Layout::from_size_align_unchecked(bytes, bytes));
+        }
+        self.0.seen.lock().unwrap().retain(|&word, _| !(at.0..at.0 + bytes as u64).contains(&word));
+    }
+    fn virt(&self, at: PhysAddr) -> NonNull<u8> {
+        let frames = self.0.frames.lock().unwrap();
+        let found = frames.live.range(..=at.0).next_back();
+        match found {
+            Some((&start, &(virt, bytes))) if at.0 < start + bytes as u64 => {
+                let virt = std::ptr::with_exposed_provenance_mut::<u8>(virt + (at.0 - start) as usize);
+                NonNull::new(virt).expect("an allocation is not at zero")
+            }
+            _ => panic!("{at} is in no live frame"),
+        }
+    }
+    fn clean(&self, lines: Span<PhysAddr>) {
+        if !self.0.watch {
+            return;
+        }
+        self.0.cleaned.lock().unwrap().push(lines);
+        for word in (lines.start.0..=lines.last().0).step_by(8) {
+            let now = self.peek(PhysAddr(word)).expect("a clean of dead memory");
+            self.0.seen.lock().unwrap().insert(word, now);
+        }
+    }
+    fn clean_for_device(&self, _: Span<PhysAddr>) {}
+    fn invalidate_for_cpu(&self, _: Span<PhysAddr>) {}
+    fn now(&self) -> Nanos {
+        Nanos(0)
+    }
+}
+
+/// A span of IOVAs.
+pub fn iova(start: u64, bytes: u64) -> Span<Iova> {
+    Span { start: Iova(start), bytes }
+}
+
+/// A span of physical memory.
+pub fn phys(start: u64, bytes: u64) -> Span<PhysAddr> {
+    Span { start: PhysAddr(start), bytes }
+}
