@@ -1,2 +1,9 @@
 //! IOMMU drivers: registers, queues and context structures.
+//!
+//! A module a driver, a feature each. Every one implements [`ioward_core::driver::Driver`]: it turns the requirements of a
+//! group into a plan, installs roots, flushes and reports, and knows no group, no device and no page table.
 #![no_std]
+extern crate alloc;
+
+#[cfg(feature = "amdvi")]
+pub mod amdvi;
