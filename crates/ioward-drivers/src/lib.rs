@@ -7,3 +7,5 @@ extern crate alloc;
 
 #[cfg(feature = "amdvi")]
 pub mod amdvi;
+#[cfg(feature = "smmuv3")]
+pub mod smmuv3;

@@ -1,0 +1,73 @@
+//! Who has claimed which source.
+
+use super::cd_table::CdTable;
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use ioward_core::driver::{Refused, Slot};
+use ioward_types::{IommuId, Pasid, Platform, SourceId};
+
+/// One claimed source.
+pub(super) struct Claimed<P: Platform> {
+    pub source: SourceId,
+    pub pasid_bits: u8,
+    pub ats: bool,
+    /// Its Context descriptors, once there are any.
+    pub cds: Option<CdTable<P>>,
+    /// The PASIDs that have a table.
+    pub pasids: BTreeSet<Pasid>,
+    /// What an entry was is not known to be forgotten: a wait was given up.
+    pub unconfirmed: bool,
+}
+
+/// Claimed sources, by slot and by source.
+pub(super) struct Slots<P: Platform> {
+    slots: Vec<Option<Claimed<P>>>,
+    by_source: BTreeMap<SourceId, u32>,
+}
+
+impl<P: Platform> Slots<P> {
+    pub fn new() -> Self {
+        Self { slots: Vec::new(), by_source: BTreeMap::new() }
+    }
+
+    pub fn is_claimed(&self, source: SourceId) -> bool {
+        self.by_source.contains_key(&source)
+    }
+
+    /// The index of a new slot.
+    pub fn insert(&mut self, claimed: Claimed<P>) -> u32 {
+        let source = claimed.source;
+        let index = match self.slots.iter().position(Option::is_none) {
+            Some(free) => {
+                self.slots[free] = Some(claimed);
+                free
+            }
+            None => {
+                self.slots.push(Some(claimed));
+                self.slots.len() - 1
+            }
+        } as u32;
+        self.by_source.insert(source, index);
+        index
+    }
+
+    /// The claimed source of a slot that is one of this IOMMU's.
+    pub fn get(&mut self, iommu: IommuId, slot: &Slot) -> Result<&mut Claimed<P>, Refused> {
+        let missing = Refused::NoSlot { iommu, source: slot.source };
+        if slot.iommu != iommu {
+            return Err(missing);
+        }
+        match self.slots.get_mut(slot.index as usize) {
+            Some(Some(claimed)) if claimed.source == slot.source => Ok(claimed),
+            _ => Err(missing),
+        }
+    }
+
+    pub fn remove(&mut self, iommu: IommuId, slot: &Slot) -> Option<Claimed<P>> {
+        self.get(iommu, slot).ok()?;
+        self.by_source.remove(&slot.source);
+        self.slots[slot.index as usize].take()
+    }
+}
