@@ -156,7 +156,26 @@ pub unsafe fn store128<P: Platform>(platform: &P, at: PhysAddr, value: u128) -> 
 }
 
 /// Returns what was at `at`; it has been replaced exactly when that equals `old`.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(miri)))]
+unsafe fn raw_cas128(at: *mut u128, old: u128, new: u128) -> u128 {
+    let (mut low, mut high) = (old as u64, (old >> 64) as u64);
+    // SAFETY: the caller checked the CPU and owns the aligned memory. Not `core::arch`'s function: on targets whose widest
+    // atomic is 64 bits it becomes a call of a library that bare metal does not have. RBX is the compiler's own and is put
+    // back.
+    unsafe {
+        core::arch::asm!(
+            "xchg rbx, rsi",
+            "lock cmpxchg16b [rdi]",
+            "mov rbx, rsi",
+            in("rdi") at, inout("rsi") new as u64 => _, in("rcx") (new >> 64) as u64,
+            inout("rax") low, inout("rdx") high,
+            options(nostack)
+        );
+    }
+    low as u128 | (high as u128) << 64
+}
+
+#[cfg(all(target_arch = "x86_64", miri))]
 unsafe fn raw_cas128(at: *mut u128, old: u128, new: u128) -> u128 {
     // SAFETY: the caller checked the CPU and owns the aligned memory.
     unsafe { core::arch::x86_64::cmpxchg16b(at, old, new, Ordering::SeqCst, Ordering::SeqCst) }
@@ -279,5 +298,25 @@ impl<P: Platform> Frames<P> {
 impl<P: Platform> fmt::Debug for Frames<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frames({}, {:#x} bytes)", self.at, self.bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_128_bits_happens_whole_or_tells_what_is_there() {
+        if !has_atomic128() {
+            return;
+        }
+        let (old, new, other) = (1u128 << 127 | 3, 0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00, 7u128);
+        let mut place = old;
+        // SAFETY: `u128` is aligned to 16 bytes and nobody else has it.
+        let mut swap = |old, new| unsafe { raw_cas128(&raw mut place, old, new) };
+        assert_eq!(swap(other, new), old);
+        assert_eq!(swap(old, new), old);
+        assert_eq!(swap(new, other), new);
+        assert_eq!(place, other);
     }
 }
