@@ -1,0 +1,44 @@
+//! What all tables of a machine say, collected.
+
+use alloc::vec::Vec;
+use ioward_types::describe::{Fact, Table};
+
+/// Facts of any number of tables, borrowed from their bytes.
+#[derive(Clone, Debug, Default)]
+pub struct Facts<'a> {
+    /// Each with the number of its table, since node ids mean nothing outside their table.
+    list: Vec<(usize, Table, Fact<'a>)>,
+    tables: usize,
+}
+
+impl<'a> Facts<'a> {
+    /// No facts.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads a table of a known kind. What is wrong with it is among the facts.
+    pub fn read(&mut self, table: Table, bytes: &'a [u8]) {
+        let number = self.tables;
+        self.tables += 1;
+        ioward_firmware::facts(table, bytes, &mut |fact| self.list.push((number, table, fact)));
+    }
+
+    /// Reads a table of whatever kind its first bytes say; none, and nothing read, if they say none that describes
+    /// IOMMUs.
+    pub fn read_any(&mut self, bytes: &'a [u8]) -> Option<Table> {
+        let table = ioward_firmware::kind_of(bytes)?;
+        self.read(table, bytes);
+        Some(table)
+    }
+
+    /// Adds a fact that no table says, as one of the table read last.
+    pub fn push(&mut self, table: Table, fact: Fact<'a>) {
+        self.list.push((self.tables.saturating_sub(1), table, fact));
+    }
+
+    /// The facts, each with the number of its table (in the order of reading) and the table's kind.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, Table, &Fact<'a>)> {
+        self.list.iter().map(|(number, table, fact)| (*number, *table, fact))
+    }
+}

@@ -1,0 +1,220 @@
+//! Facts and bus together.
+
+use super::{
+    bus::{Bus, BusFunction},
+    claims::{Claims, Verdict, narrower},
+    facts::Facts,
+    machine::{Device, Host, Machine, Place, Serving, Special, Unit, UnitKind, Unserved},
+    regions::{self, Named},
+    report::Report,
+};
+use alloc::{format, string::String, string::ToString, vec::Vec};
+use ioward_core::device::{PasidOffer, Source};
+use ioward_types::{
+    IommuId,
+    describe::{Devices, Fact, Table, Traits},
+};
+
+/// Decides what the tables and the bus mean together.
+pub fn join(facts: &Facts<'_>, bus: &Bus) -> Machine {
+    let mut machine = Machine::default();
+    let mut units = Vec::new();
+    for (from, table, fact) in facts.iter() {
+        match fact {
+            Fact::Problem(problem) => machine.reports.push(Report::Problem(*problem)),
+            Fact::PciHost(host) => machine.hosts.push(Host::of(host)),
+            Fact::Iommu(_) => {
+                let id = IommuId(units.len() as u32);
+                units.extend(unit(id, table, fact).map(|unit| (from, unit)));
+            }
+            _ => {}
+        }
+    }
+    let claims = Claims::new(facts, &units, &mut machine.reports);
+    machine.iommus = units.into_iter().map(|(_, unit)| unit).collect();
+
+    for (index, function) in bus.functions.iter().enumerate() {
+        // An IOMMU's own requests are not translated: it is no device.
+        let is_iommu =
+            function.at.is_some() && machine.iommus.iter().any(|unit| unit.function == function.at);
+        if !is_iommu {
+            pci_device(facts, &claims, &mut machine, index, function);
+        }
+    }
+    platform_devices(facts, &claims, &mut machine);
+    claims.report_absent(bus, &mut machine.reports);
+    link_groups(bus, &mut machine);
+    for device in &machine.devices {
+        if let Serving::Unserved(why) = &device.serving {
+            let (device, why) = (device.name.clone(), why.clone());
+            machine.reports.push(Report::Unserved { device, why });
+        }
+    }
+    machine
+}
+
+fn unit(id: IommuId, table: Table, fact: &Fact<'_>) -> Option<Unit> {
+    let Fact::Iommu(iommu) = fact else { return None };
+    let name = match (iommu.name, iommu.function, iommu.registers) {
+        ("", Some(function), _) => format!("{} {function}", iommu.kind),
+        ("", None, Some(registers)) => format!("{}@{:x}", iommu.kind, registers.start.0),
+        ("", None, None) => format!("{} {}", iommu.kind, iommu.id),
+        (name, ..) => String::from(name),
+    };
+    Some(Unit {
+        id,
+        described: (table, iommu.id),
+        kind: UnitKind::of(&iommu.kind),
+        name,
+        registers: iommu.registers,
+        function: iommu.function,
+        interrupts: iommu.interrupts,
+        enabled: iommu.enabled,
+    })
+}
+
+fn pci_device<'a>(
+    facts: &Facts<'a>,
+    claims: &Claims<'a>,
+    machine: &mut Machine,
+    index: usize,
+    function: &BusFunction,
+) {
+    let mut all = Verdict::default();
+    let mut refused = false;
+    for requester in &function.requesters {
+        let verdict = claims.of_requester(*requester, &mut machine.reports);
+        if let Some((first, second)) = verdict.conflict() {
+            let (device, requester) = (function.name.clone(), *requester);
+            machine.reports.push(Report::TwoIommus { device, requester, first, second });
+            refused = true;
+        }
+        all.direct |= verdict.direct;
+        all.broken |= verdict.broken;
+        all.traits = narrower(all.traits, verdict.traits);
+        for source in verdict.sources {
+            if !all.sources.contains(&source) {
+                all.sources.push(source);
+            }
+        }
+    }
+    // On x86 every PCI request snoops; elsewhere firmware has to say so.
+    let coherent = all.traits.coherent.unwrap_or_else(|| {
+        let x86 = |table| matches!(table, Table::Ivrs | Table::Dmar);
+        all.sources.iter().any(|source| machine.iommu(source.0).is_some_and(|unit| x86(unit.described.0)))
+    });
+    let narrow = |bits: u8| bits.min(all.traits.pasid_bits.unwrap_or(bits));
+    let serving = if refused || all.broken { Serving::Refused } else { serving(&all, machine) };
+    let mut device = Device {
+        name: function.name.clone(),
+        place: Place::Bus(index),
+        pasid: PasidOffer { bits: narrow(function.pasid.bits), ..function.pasid },
+        ats: function.ats.filter(|_| function.trusted && all.traits.ats != Some(false)),
+        trusted: function.trusted,
+        bridge: function.bridge,
+        ..blank(&all.traits, coherent)
+    };
+    finish(&mut device, serving, all.sources);
+    let named = Named { requesters: function.requesters.clone(), words: None };
+    regions::apply(facts, claims, &named, &mut device, &mut machine.reports);
+    machine.devices.push(device);
+}
+
+/// Platform devices, each once however many scopes name it.
+fn platform_devices<'a>(facts: &Facts<'a>, claims: &Claims<'a>, machine: &mut Machine) {
+    for (index, claim) in claims.list.iter().enumerate() {
+        let words = (claim.from, claim.devices);
+        let is_same = |other: &super::claims::Claim<'_>| {
+            other.enabled && other.from == words.0 && regions::same(&words.1, &other.devices)
+        };
+        if !claim.enabled || !is_same(claim) || claims.list[..index].iter().any(is_same) {
+            continue;
+        }
+        let name = claim.devices.to_string();
+        let mut verdict = Verdict::default();
+        for other in claims.list[index..].iter().filter(|other| is_same(other)) {
+            verdict.add(other, 0, &name, &mut machine.reports);
+        }
+        if matches!(claim.devices, Devices::IoApic { .. } | Devices::Hpet { .. }) {
+            let sources =
+                verdict.sources.iter().map(|source| Special { name: name.clone(), source: *source });
+            machine.specials.extend(sources);
+            continue;
+        }
+        let coherent = verdict.traits.coherent.unwrap_or(matches!(claim.table, Table::Ivrs | Table::Dmar));
+        let serving = if verdict.broken { Serving::Refused } else { serving(&verdict, machine) };
+        let mut device = Device {
+            name,
+            pasid: PasidOffer::bits(verdict.traits.pasid_bits.unwrap_or(0)),
+            ..blank(&verdict.traits, coherent)
+        };
+        finish(&mut device, serving, verdict.sources);
+        let named = Named { requesters: Vec::new(), words: Some(words) };
+        regions::apply(facts, claims, &named, &mut device, &mut machine.reports);
+        machine.devices.push(device);
+    }
+}
+
+fn blank(traits: &Traits, coherent: bool) -> Device {
+    Device {
+        name: String::new(),
+        place: Place::Platform,
+        serving: Serving::Unserved(Unserved::NoScope),
+        sources: Vec::new(),
+        joins: Vec::new(),
+        pasid: PasidOffer::NONE,
+        ats: None,
+        addr_bits: traits.addr_bits.unwrap_or(64),
+        coherent,
+        trusted: true,
+        bridge: false,
+        regions: Vec::new(),
+        doorbells: Vec::new(),
+    }
+}
+
+/// A device that is not served has no sources: nobody's entry stands for it. One that is refused keeps them, so that
+/// whoever shares them is known.
+fn finish(device: &mut Device, serving: Serving, sources: Vec<Source>) {
+    if !matches!(serving, Serving::Unserved(_)) {
+        device.sources = sources;
+    }
+    device.serving = serving;
+}
+
+fn serving(verdict: &Verdict, machine: &Machine) -> Serving {
+    for source in &verdict.sources {
+        let Some(unit) = machine.iommu(source.0) else { continue };
+        if !unit.enabled {
+            return Serving::Unserved(Unserved::Disabled(unit.id));
+        }
+        if !unit.kind.is_supported() {
+            return Serving::Unserved(Unserved::Unsupported(unit.id));
+        }
+    }
+    match (verdict.sources.is_empty(), verdict.direct) {
+        (false, _) => Serving::Served,
+        (true, true) => Serving::Unserved(Unserved::Direct),
+        (true, false) => Serving::Unserved(Unserved::NoScope),
+    }
+}
+
+/// Tells each device the sources of those that share its group.
+fn link_groups(bus: &Bus, machine: &mut Machine) {
+    let sources_of = |index: usize, machine: &Machine| {
+        let device = machine.devices.iter().find(|device| device.place == Place::Bus(index));
+        device.map(|device| device.sources.clone()).unwrap_or_default()
+    };
+    for number in 0..machine.devices.len() {
+        let Place::Bus(index) = machine.devices[number].place else { continue };
+        let mut joins = Vec::new();
+        for other in bus.functions.get(index).into_iter().flat_map(|function| &function.group) {
+            for source in sources_of(*other, machine) {
+                if !joins.contains(&source) && !machine.devices[number].sources.contains(&source) {
+                    joins.push(source);
+                }
+            }
+        }
+        machine.devices[number].joins = joins;
+    }
+}

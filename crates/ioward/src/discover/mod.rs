@@ -1,0 +1,36 @@
+//! From firmware's words and the bus to what the subsystem takes.
+//!
+//! ```text
+//!   tables --> ioward-firmware --> Facts --+
+//!                                          +--> join --> Machine: IOMMUs, devices, reports
+//!   configuration space --> ioward-pci --> Bus
+//! ```
+//!
+//! [`Facts`] collects what all tables say; [`Bus`] lists the PCI functions with the requester IDs that their requests may
+//! carry and the functions that each cannot be told apart from; [`join`] decides what they mean together:
+//!
+//! 1. An explicit scope wins over one for all other devices.
+//! 2. A device is served by whoever has a scope for it, through every requester ID that its requests may carry.
+//! 3. Two IOMMUs that claim one requester ID are both refused, and with them the device: it is listed with both claims and
+//!    is not to be used.
+//! 4. A device that no scope names, or whose IOMMU is disabled or of a kind that is not supported, is unserved.
+//! 5. A scope for one function that is not on the bus is reported.
+//! 6. Nothing is dropped in silence: every [`Problem`](ioward_types::describe::Problem) of a parser is a [`Report`] too.
+//!
+//! One IOMMU and no PCI is fine, and so is a bus without any table.
+
+mod bus;
+mod claims;
+mod facts;
+mod join;
+mod machine;
+mod regions;
+mod report;
+#[cfg(test)]
+mod tests;
+
+pub use bus::{Bus, BusFunction};
+pub use facts::Facts;
+pub use join::join;
+pub use machine::{Device, Host, Machine, Place, Serving, Special, Unit, UnitKind, Unserved};
+pub use report::Report;
