@@ -2,12 +2,13 @@
 
 use crate::{
     detached::Detached,
-    error::{ConfigError, GrowError, MapError, UnmapError},
-    format::Options,
+    error::{ConfigError, CutError, GrowError, HarvestError, MapError, UnmapError},
+    format::{Options, Touched},
     formats::{AmdV1, AmdV2, ArmStage1, ArmStage2},
     mem::Mem,
     table::Table,
     unmap::Unmapped,
+    walk::{Walk, WalkError},
 };
 use core::fmt;
 use ioward_types::{Attributes, Format, Iova, PhysAddr, Root, Span, TableConfig};
@@ -47,6 +48,7 @@ macro_rules! each {
         }
     };
 }
+pub(crate) use each;
 
 impl<M: Mem> AnyTable<M> {
     /// An empty table of this shape, on an IOMMU that offers nothing optional.
@@ -127,6 +129,25 @@ impl<M: Mem> AnyTable<M> {
     /// See [`Table::grow`].
     pub fn grow(&self, in_bits: u8) -> Result<Root, GrowError> {
         each!(self, table => table.grow(in_bits))
+    }
+
+    /// See [`Table::cut`].
+    pub fn cut(&self, at: Iova) -> Result<Option<Span<Iova>>, CutError> {
+        each!(self, table => table.cut(at))
+    }
+
+    /// See [`Table::walk`].
+    pub fn walk(&self, at: Iova) -> Result<Walk, WalkError> {
+        each!(self, table => table.walk(at))
+    }
+
+    /// See [`Table::harvest`].
+    pub fn harvest(
+        &self,
+        span: Span<Iova>,
+        sink: impl FnMut(Span<Iova>, Touched),
+    ) -> Result<(), HarvestError> {
+        each!(self, table => table.harvest(span, sink))
     }
 
     /// See [`Table::trim`].

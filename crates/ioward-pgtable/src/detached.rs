@@ -96,7 +96,7 @@ impl<F: Format, M: Mem> Table<F, M> {
     }
 
     /// Frees everything below the entries `from..to` of a table of `level`.
-    fn free_below(&self, node: Node, level: u32, from: usize, to: usize) {
+    pub(crate) fn free_below(&self, node: Node, level: u32, from: usize, to: usize) {
         if level == 0 {
             return;
         }

@@ -23,6 +23,15 @@ pub enum ConfigError {
         /// The size, in bytes.
         bytes: u64,
     },
+    /// A page size of several entries without that of a single one in the same table.
+    SetWithoutEntry {
+        /// The format.
+        format: Format,
+        /// The size asked for, in bytes.
+        bytes: u64,
+        /// The size of one of its entries, which lacks.
+        entry: u64,
+    },
     /// The input width does not fit the format.
     InBits {
         /// The format.
@@ -56,6 +65,9 @@ impl fmt::Display for ConfigError {
             Self::Format(format) => write!(f, "no page tables of format {format}"),
             Self::Granule { format, granule } => write!(f, "{format} has no granule of {granule:#x} bytes"),
             Self::PageSize { format, bytes } => write!(f, "{format} has no pages of {bytes:#x} bytes"),
+            Self::SetWithoutEntry { format, bytes, entry } => {
+                write!(f, "{format} pages of {bytes:#x} bytes need pages of {entry:#x} bytes beside them")
+            }
             Self::InBits { format, bits, min, max } => {
                 write!(f, "{format} translates {min} to {max} bits with this granule, not {bits}")
             }
@@ -238,3 +250,67 @@ impl fmt::Display for GrowError {
     }
 }
 impl core::error::Error for GrowError {}
+
+/// Why nothing was harvested.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum HarvestError {
+    /// The range is no range of this table.
+    Range(RangeError),
+    /// The table was made without dirty tracking: its entries look touched, or never will.
+    Untracked,
+}
+
+impl fmt::Display for HarvestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Range(range) => range.fmt(f),
+            Self::Untracked => f.write_str("the table does not track accesses"),
+        }
+    }
+}
+impl core::error::Error for HarvestError {}
+
+/// Why a page was not split.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CutError {
+    /// Where to cut is no multiple of the granule, or outside the input range.
+    At {
+        /// Where.
+        at: Iova,
+        /// The smallest page, in bytes.
+        granule: u64,
+        /// The table's input width.
+        in_bits: u8,
+    },
+    /// Format and IOMMU would need the page absent for an instant, in which DMA faults.
+    NotHitless {
+        /// The format.
+        format: Format,
+        /// The page.
+        page: Span<Iova>,
+    },
+    /// No memory for the table of smaller pages.
+    NoMemory {
+        /// Where to cut.
+        at: Iova,
+        /// What lacked.
+        out: OutOfMemory,
+    },
+}
+
+impl fmt::Display for CutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::At { at, granule, in_bits } => {
+                write!(f, "{at} is no multiple of {granule:#x} in the {in_bits}-bit input range")
+            }
+            Self::NotHitless { format, page } => {
+                write!(f, "{format} cannot split the page {page} while DMA runs")
+            }
+            Self::NoMemory { at, out } => write!(f, "splitting at {at}: {out}"),
+        }
+    }
+}
+impl core::error::Error for CutError {}

@@ -77,6 +77,8 @@ pub trait Format: Sized + Send + Sync + 'static {
     /// Address bits 63 to `width` repeat bit `width - 1`, `width` being that of all levels together. With an input width
     /// of just so many bits both halves can be mapped; with fewer, only the lower half from zero.
     const SIGN_EXTENDED: bool = false;
+    /// Address bits that a root may translate beyond what its level does elsewhere, by concatenation or by being larger.
+    const ROOT_EXTRA_BITS: u32 = 0;
     /// A new root can be put above the old one while DMA runs.
     const GROWS: bool = false;
     /// Hardware ignores it in a link; set once the link has been cleaned.
@@ -120,6 +122,11 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn encode(how: Attributes, rules: &Rules) -> Option<u64>;
     /// What a leaf allows.
     fn decode(raw: u64) -> Attributes;
+    /// What is left of `how` behind a link. Links of the engine's own leave everything.
+    fn restrict(link: u64, how: Attributes) -> Attributes {
+        let _ = link;
+        how
+    }
     /// The attributes closest to `how` that a leaf can have and that allow everything that `how` does.
     fn widen(how: Attributes) -> Attributes {
         how

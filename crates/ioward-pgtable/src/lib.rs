@@ -16,19 +16,24 @@
 extern crate std;
 
 mod any;
+mod cut;
 mod detached;
 mod error;
 mod format;
 pub mod formats;
+mod harvest;
 mod map;
 mod mem;
+mod next;
 mod table;
 mod unmap;
+mod walk;
 
 pub use any::AnyTable;
 pub use detached::Detached;
-pub use error::{ConfigError, GrowError, MapCause, MapError, RangeError, UnmapError};
+pub use error::{ConfigError, CutError, GrowError, HarvestError, MapCause, MapError, RangeError, UnmapError};
 pub use format::{Format, Kind, Options, Rules, Shape, Touched};
 pub use mem::Mem;
 pub use table::Table;
 pub use unmap::Unmapped;
+pub use walk::{Meaning, ReadMemory, Step, Walk, WalkError, walk};

@@ -233,7 +233,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Cleans a link that somebody, perhaps another CPU, has installed, before anything relies on it.
     #[cold]
-    fn clean_link(&self, node: Node, place: usize, raw: u64) {
+    pub(crate) fn clean_link(&self, node: Node, place: usize, raw: u64) {
         node.clean(&self.mem, place, 1);
         // The mark only spares others the clean, so that losing a race over it costs nothing; and hardware ignores it,
         // so that it need not be cleaned.

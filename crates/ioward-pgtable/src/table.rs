@@ -82,6 +82,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             return Err(ConfigError::Format(config.format));
         }
         F::check(config)?;
+        Self::check_sets(config)?;
         let shape = F::shape(config.in_bits);
         let below = PhysAddr(1 << config.out_bits);
         let root = Node::new(&mem, shape.root_bytes, below).map_err(ConfigError::NoMemory)?;
@@ -99,6 +100,20 @@ impl<F: Format, M: Mem> Table<F, M> {
             options,
             format: PhantomData,
         })
+    }
+
+    /// A page of several entries can be split in its own table only if single entries may be pages.
+    fn check_sets(config: &TableConfig) -> Result<(), ConfigError> {
+        let mut sizes = config.page_sizes;
+        while sizes != 0 {
+            let shift = sizes.trailing_zeros();
+            let entry = 1 << F::entry_shift((shift - F::GRANULE_SHIFT) / F::INDEX_BITS);
+            if config.page_sizes & entry == 0 {
+                return Err(ConfigError::SetWithoutEntry { format: F::FORMAT, bytes: 1 << shift, entry });
+            }
+            sizes &= sizes - 1;
+        }
+        Ok(())
     }
 
     #[inline(always)]

@@ -19,6 +19,14 @@ pub const ADDRESS_HIGH_64K: Field = Field::bits(15, 12);
 
 /// Bits of a table descriptor that hardware ignores, in both stages (D8.3.1, table descriptor formats).
 pub const TABLE_IGNORED: Field = Field::bits(58, 51);
+/// Stage 1 table descriptor: privileged execute-never below it (D8.3.1, PXNTable).
+pub const PXN_TABLE: Field = Field::bit(59);
+/// Stage 1 table descriptor: execute-never below it (D8.3.1, UXNTable or XNTable).
+pub const UXN_TABLE: Field = Field::bit(60);
+/// Stage 1 table descriptor: APTable\[0\], no unprivileged access below it (D8.3.1).
+pub const AP_TABLE_PRIVILEGED: Field = Field::bit(61);
+/// Stage 1 table descriptor: APTable\[1\], no writes below it (D8.3.1).
+pub const AP_TABLE_READ_ONLY: Field = Field::bit(62);
 /// Bits of a valid leaf reserved for software (D8.3.2).
 pub const LEAF_SOFTWARE: Field = Field::bits(58, 55);
 

@@ -128,6 +128,13 @@ impl Format for AmdV1 {
             mmio: raw & MMIO != 0,
         }
     }
+    fn restrict(link: u64, how: Attributes) -> Attributes {
+        Attributes {
+            read: how.read && link & v1::IR.mask() != 0,
+            write: how.write && link & v1::IW.mask() != 0,
+            ..how
+        }
+    }
     fn widen(how: Attributes) -> Attributes {
         Attributes { privileged: false, execute: false, coherent: how.coherent && !how.mmio, ..how }
     }

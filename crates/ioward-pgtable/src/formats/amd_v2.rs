@@ -113,6 +113,14 @@ impl Format for AmdV2 {
             mmio: raw & v2::PWT.mask() != 0,
         }
     }
+    fn restrict(link: u64, how: Attributes) -> Attributes {
+        Attributes {
+            write: how.write && link & v2::RW.mask() != 0,
+            execute: how.execute && link & v2::NX.mask() == 0,
+            privileged: how.privileged || link & v2::US.mask() == 0,
+            ..how
+        }
+    }
     fn widen(how: Attributes) -> Attributes {
         Attributes { read: how.read || how.write, coherent: how.coherent && !how.mmio, ..how }
     }

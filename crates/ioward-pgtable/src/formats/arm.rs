@@ -181,6 +181,16 @@ impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
             mmio: index != INDEX_WRITE_BACK && index != INDEX_NOT_CACHED,
         }
     }
+    fn restrict(link: u64, how: Attributes) -> Attributes {
+        // With rights for one privilege only, hierarchical execute-never of either forbids it.
+        let never = lpae::UXN_TABLE.mask() | lpae::PXN_TABLE.mask();
+        Attributes {
+            write: how.write && link & lpae::AP_TABLE_READ_ONLY.mask() == 0,
+            privileged: how.privileged || link & lpae::AP_TABLE_PRIVILEGED.mask() != 0,
+            execute: how.execute && link & never == 0,
+            ..how
+        }
+    }
     fn widen(how: Attributes) -> Attributes {
         Attributes { read: how.read || how.write, coherent: how.coherent && !how.mmio, ..how }
     }
@@ -199,6 +209,7 @@ impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
 impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
     const FORMAT: ioward_types::Format = ioward_types::Format::ArmStage2;
     const GRANULE_SHIFT: u32 = SHIFT;
+    const ROOT_EXTRA_BITS: u32 = 4;
     const LINK_CLEANED: u64 = LINK_CLEANED;
     const LEAF_ATTRIBUTES: u64 = lpae::VALID.mask()
         | lpae::MEM_ATTR.mask()
