@@ -9,8 +9,9 @@
 //!    and RISC-V need is tested on any host.
 //!
 //! [`platform::SimPlatform`] is the `Platform` that drivers and the subsystem run on over simulated [`memory`].
-//! [`dma::DmaEngine`] is the device.
+//! [`dma::DmaEngine`] is the device. IOMMUs: [`amdvi`].
 
+pub mod amdvi;
 pub mod dma;
 pub mod memory;
 pub mod model;
