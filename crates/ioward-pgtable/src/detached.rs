@@ -111,7 +111,7 @@ impl<F: Format, M: Mem> Table<F, M> {
         }
     }
 
-    /// Takes off every table that maps nothing, the root excepted. It may borrow alone because an empty table may be the
+    /// Takes off every table that maps nothing, the root excepted. It borrows alone, because an empty table may be the
     /// one that a neighbour is about to map into.
     pub fn trim(&mut self) -> Detached {
         let top = self.top();
