@@ -9,7 +9,7 @@ mod tree;
 
 use core::arch::asm;
 use ioward_types::{PhysAddr, Span, describe::Table};
-use kernel::{Board, Boot, say};
+use kernel::{Board, Boot, say, script::Reports};
 
 static BOARD: Board = Board { put, nanos, off };
 
@@ -65,6 +65,8 @@ extern "C" fn main(tree: u64) -> ! {
         table: (Table::DeviceTree, tree_bytes),
         ecam: None,
         windows: Some(known.windows),
+        // An SMMUv3 aborts what a blocked source does without an event (IHI 0070, 5.2, STE.Config 0b000).
+        reports: Reports { tables: true, blocked: false },
     };
     // SAFETY: the memory is free, and the boot table maps everything.
     unsafe { kernel::run(boot) }

@@ -1,0 +1,98 @@
+//! The first rung of adopting ioward: one driver, and page tables of one's own behind it. No groups, no policy.
+
+use crate::{
+    platform::Kernel,
+    script::{PAGE, Side},
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+use ioward_core::driver::{
+    Blocked, Claim, Driver, Event, Fault, Flush, Plan, Requirements, Slot, Translation,
+};
+use ioward_pgtable::AnyTable;
+use ioward_types::{Attributes, Iova, PhysAddr, SourceId, Span, Tag};
+
+/// One source, its page table and its driver.
+pub struct Direct {
+    driver: Arc<dyn Driver>,
+    slot: Slot,
+    table: AnyTable<Kernel>,
+    tag: Tag,
+    bypass: bool,
+}
+
+impl Direct {
+    /// Claims the source, makes an empty table for it, and installs it; with `bypass`, lets the source through instead.
+    pub fn new(driver: Arc<dyn Driver>, source: SourceId, bypass: bool) -> Result<Self, String> {
+        let text = |why: &dyn ToString| why.to_string();
+        let slot = driver.claim(&Claim { source, pasid_bits: 0, ats: false }).map_err(|why| text(&why))?;
+        let plan = driver.plan(&Requirements::default()).map_err(|why| text(&why))?;
+        let Plan::Tables(config) = plan else { return Err(format!("no tables: {plan:?}")) };
+        let table = AnyTable::new(Kernel, &config).map_err(|why| text(&why))?;
+        let tag = driver.tag(&plan).map_err(|why| text(&why))?;
+        let side = Self { driver, slot, table, tag, bypass };
+        side.install()?;
+        Ok(side)
+    }
+
+    /// The shape of the table.
+    pub fn config(&self) -> ioward_types::TableConfig {
+        self.table.config()
+    }
+
+    fn install(&self) -> Result<(), String> {
+        let config = self.table.config();
+        let table = Translation::Table { root: self.table.root(), config: &config, tag: self.tag };
+        let what = if self.bypass { Translation::Identity } else { table };
+        self.driver.install(&self.slot, None, &what).map_err(|why| why.to_string())
+    }
+
+    fn flush(&self, at: Iova, tables_went: bool) -> Result<(), String> {
+        let granule = self.table.config().granule();
+        let span = Span { start: at, bytes: PAGE };
+        let flush = Flush { tag: self.tag, span, granule, tables_went, atc: &[] };
+        self.driver.flush(&[flush]).map_err(|why| why.to_string())
+    }
+}
+
+impl Side for Direct {
+    fn map(&mut self, at: Iova, to: PhysAddr, how: Attributes) -> Result<(), String> {
+        // SAFETY: the script gives pages that nothing refers to.
+        unsafe { self.table.map(at, Span { start: to, bytes: PAGE }, how) }.map_err(|why| why.to_string())?;
+        if self.driver.flush_after_map() { self.flush(at, false) } else { Ok(()) }
+    }
+
+    fn unmap(&mut self, at: Iova) -> Result<(), String> {
+        let gone = self.table.unmap(Span { start: at, bytes: PAGE }).map_err(|why| why.to_string())?;
+        self.flush(at, gone.tables_went())?;
+        // SAFETY: flushed, walk caches included: no hardware is inside any more.
+        unsafe { self.table.free(gone.detached) };
+        Ok(())
+    }
+
+    fn block(&mut self, blocked: bool) -> Result<(), String> {
+        if self.bypass {
+            return Ok(());
+        }
+        if !blocked {
+            return self.install();
+        }
+        match self.driver.block(&self.slot, None) {
+            Blocked::Confirmed => Ok(()),
+            Blocked::Unconfirmed(hung) => Err(hung.to_string()),
+        }
+    }
+
+    fn faults(&mut self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        self.driver.poll(&mut |event| match event {
+            Event::Fault(fault) => faults.push(fault),
+            other => crate::say!("event {other:?}"),
+        });
+        faults
+    }
+}
