@@ -11,9 +11,10 @@ use super::command_buffer::CommandBuffer;
 use super::config::{BringUp, BringUpError, Config};
 use super::device_table::DeviceTable;
 use super::domain_id::DomainIds;
-use super::driver::AmdVi;
+use super::driver::{AmdVi, Sources};
 use super::event_log::EventLog;
 use super::features::Features;
+use super::forget::Forget;
 use super::invalidate::Block;
 use super::source::Fixed;
 use super::unit::Unit;
@@ -99,8 +100,10 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
                 return Err(error.into());
             }
         };
+        let mut owed = BTreeMap::new();
         for old in adopted {
             table.fill(old.source, &old.entry);
+            owed.insert(old.source, alloc::vec![Forget::Entry, Forget::Domain(old.entry.domain())]);
         }
         Ok(Self {
             unit,
@@ -111,7 +114,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             commands,
             events,
             domains: Mutex::new(domains),
-            sources: Mutex::new(BTreeMap::new()),
+            sources: Mutex::new(Sources { claimed: BTreeMap::new(), owed }),
             _nothing: nothing,
         })
     }

@@ -63,11 +63,19 @@ impl DomainIds {
         }
     }
 
-    /// The places where a v2 carrier hangs.
-    pub fn targets(&mut self, tag: u16) -> Option<&mut Vec<Target>> {
-        match self.tags.get_mut(&tag) {
-            Some(Tagged::Guest(targets)) => Some(targets),
-            _ => None,
+    /// A v2 carrier hangs at one place more.
+    pub fn add_target(&mut self, tag: u16, target: Target) {
+        if let Some(Tagged::Guest(targets)) = self.tags.get_mut(&tag)
+            && !targets.contains(&target)
+        {
+            targets.push(target);
+        }
+    }
+
+    /// A v2 carrier no longer hangs at a place.
+    pub fn remove_target(&mut self, tag: u16, target: Target) {
+        if let Some(Tagged::Guest(targets)) = self.tags.get_mut(&tag) {
+            targets.retain(|at| *at != target);
         }
     }
 }

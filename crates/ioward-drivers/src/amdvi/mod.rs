@@ -16,13 +16,14 @@
 //! | `entry`, `device_table` | device table entries, and how one changes |
 //! | `guest_cr3` | tables indexed by PASID |
 //! | `domain_id` | what caches know carriers by |
-//! | `command`, `command_buffer`, `invalidate` | commands, their ring, and ranges as commands |
+//! | `command`, `command_buffer`, `invalidate`, `forget` | commands, their ring, ranges as commands, what to forget when |
 //! | `event`, `event_log` | events and their ring |
-//! | `source`, `driver` | claimed sources, and the driver |
+//! | `source`, `attach`, `driver` | claimed sources, how they change, and the driver |
 //!
 //! Interrupt remapping is not done here: entries have IV=0, so interrupts pass as devices send them.
 
 mod adopt;
+mod attach;
 mod bring_up;
 mod command;
 mod command_buffer;
@@ -34,6 +35,7 @@ mod entry;
 mod event;
 mod event_log;
 mod features;
+mod forget;
 mod guest_cr3;
 mod invalidate;
 mod plan;

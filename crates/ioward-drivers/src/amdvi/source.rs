@@ -1,8 +1,9 @@
 //! A claimed source: what its requests go through, and the entry that says so.
 
 use super::entry::{Entry, GuestTables, HostTable};
+use super::forget::Forget;
 use super::guest_cr3::GuestCr3;
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 use ioward_core::driver::Claim;
 use ioward_types::{PhysAddr, Platform};
 
@@ -63,9 +64,17 @@ pub(super) struct Source<P: Platform> {
     /// Tables behind PASIDs have five levels, not four. All of a source have equally many.
     pub five: bool,
     pub behind: Option<Behind<P>>,
+    /// What caches may hold of earlier states, since it was never confirmed that they do not.
+    pub owed: Vec<Forget>,
 }
 
 impl<P: Platform> Source<P> {
+    /// A source that reaches nothing.
+    pub fn new(claim: &Claim) -> Self {
+        let (pasids, owed) = (BTreeMap::new(), Vec::new());
+        Self { claim: *claim, rid: Rid::Blocked, pasids, five: false, behind: None, owed }
+    }
+
     /// Whether anything is reached through the guest CR3 table.
     pub fn uses_guest(&self) -> bool {
         matches!(self.rid, Rid::Guest { .. }) || !self.pasids.is_empty()

@@ -1,0 +1,148 @@
+//! Making caches forget: the IOMMU's first, then devices' (48882 §2.4.2 to §2.4.4).
+
+use super::command::Command;
+use super::command_buffer::Batch;
+use super::domain_id::{DomainIds, Tagged, Target};
+use super::driver::AmdVi;
+use super::invalidate::{Block, blocks};
+use super::source::{Rid, Source};
+use alloc::vec::Vec;
+use ioward_core::driver::{Flush, Hung};
+use ioward_types::{Mmio, Pasid, Platform};
+
+/// What caches may hold of a source and must forget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Forget {
+    /// Its device table entry, and what its device cached of requests without a PASID.
+    Entry,
+    /// Everything under a domain ID.
+    Domain(u16),
+    /// Everything of one PASID under a domain ID; PASID zero: of requests without one.
+    Guest(Target),
+}
+
+impl<M: Mmio, P: Platform> AmdVi<M, P> {
+    /// Whether a source's entry lets the device cache translations, so that there may be something to forget. A device
+    /// that was never let is not asked: one with ATS off does not answer.
+    pub(super) fn caches_ahead(&self, key: u32) -> bool {
+        self.table.load(key).is_ats()
+    }
+
+    /// Tells caches to forget, and waits until they have. `ats`: the device's own too.
+    pub(super) fn forget(&self, key: u32, ats: bool, what: &[Forget]) -> Result<(), Hung> {
+        let source = key as u16;
+        let before = self.timeouts(ats);
+        self.commands.run(&self.unit, |batch| {
+            for forget in what {
+                batch.push(match *forget {
+                    Forget::Entry => Command::invalidate_devtab_entry(source),
+                    Forget::Domain(domain) => Command::invalidate_iommu_pages(domain, None, Block::All, true),
+                    Forget::Guest(Target { domain, pasid }) => {
+                        Command::invalidate_iommu_pages(domain, Some(Pasid(pasid)), Block::All, true)
+                    }
+                })?;
+            }
+            // The IOMMU first: a device that asks again must not be answered from what was to be forgotten.
+            for forget in what.iter().filter(|_| ats) {
+                match *forget {
+                    Forget::Entry => {
+                        batch.push(Command::invalidate_iotlb_pages(source, None, Block::All))?;
+                    }
+                    Forget::Guest(Target { pasid, .. }) if pasid != 0 => {
+                        let pasid = Some(Pasid(pasid));
+                        batch.push(Command::invalidate_iotlb_pages(source, pasid, Block::All))?;
+                    }
+                    Forget::Domain(_) | Forget::Guest(_) => {}
+                }
+            }
+            Ok(())
+        })?;
+        self.answered(before)
+    }
+
+    /// How many devices had not answered, before some are asked; none where none will be.
+    fn timeouts(&self, ats: bool) -> Option<u64> {
+        ats.then(|| self.events.timeouts(&self.unit))
+    }
+
+    /// Whether every device that was asked answered: the IOMMU completes the wait either way, and logs an event.
+    fn answered(&self, before: Option<u64>) -> Result<(), Hung> {
+        if before.is_some_and(|before| self.events.timeouts(&self.unit) != before) {
+            let (iommu, waited) = (self.unit.id, self.unit.patience);
+            return Err(Hung { iommu, what: "invalidation of a device's IOTLB", waited });
+        }
+        Ok(())
+    }
+
+    /// What caches may hold of a source as it is now.
+    pub(super) fn everything(&self, source: &Source<P>) -> Vec<Forget> {
+        let mut list = source.owed.clone();
+        list.push(Forget::Entry);
+        match source.rid {
+            // A blocked entry grants nothing that could be cached, unless refusals are.
+            Rid::Blocked if self.features.np_cache => list.push(Forget::Domain(self.fixed.blocked)),
+            Rid::Identity => list.push(Forget::Domain(self.fixed.identity)),
+            Rid::Host { tag, .. } => list.push(Forget::Domain(tag)),
+            Rid::Blocked | Rid::Guest { .. } => {}
+        }
+        if source.uses_guest()
+            && let Some(behind) = &source.behind
+        {
+            let domain = behind.domain;
+            list.push(Forget::Domain(domain));
+            let pasids = core::iter::once(0).chain(source.pasids.keys().copied());
+            list.extend(pasids.map(|pasid| Forget::Guest(Target { domain, pasid })));
+        }
+        list
+    }
+
+    /// One batch for many flushes.
+    pub(super) fn flush_all(&self, what: &[Flush<'_>]) -> Result<(), Hung> {
+        let before = self.timeouts(what.iter().any(|flush| !flush.atc.is_empty()));
+        // Tables were written before; where they hang is read after: attaching adds the place, fences, installs.
+        self.unit.platform.fence();
+        let ticket = {
+            let domains = self.domains.lock();
+            self.commands.issue(&self.unit, |batch| {
+                for flush in what {
+                    flush_iommu(batch, &domains, flush)?;
+                }
+                for flush in what {
+                    for target in flush.atc {
+                        let Ok(source) = u16::try_from(target.source.0) else { continue };
+                        for block in blocks(flush.span) {
+                            batch.push(Command::invalidate_iotlb_pages(source, target.pasid, block))?;
+                        }
+                    }
+                }
+                Ok(())
+            })?
+        };
+        self.commands.wait(&self.unit, ticket)?;
+        self.answered(before)
+    }
+}
+
+/// The commands of one flush that are the IOMMU's own. A tag that is not ours names nothing that could be cached.
+fn flush_iommu<M: Mmio, P: Platform>(
+    batch: &mut Batch<'_, M, P>,
+    domains: &DomainIds,
+    flush: &Flush<'_>,
+) -> Result<(), Hung> {
+    let Ok(tag) = u16::try_from(flush.tag.0) else { return Ok(()) };
+    for block in blocks(flush.span) {
+        match domains.tags.get(&tag) {
+            Some(Tagged::Host) => {
+                batch.push(Command::invalidate_iommu_pages(tag, None, block, flush.tables_went))?;
+            }
+            Some(Tagged::Guest(targets)) => {
+                for Target { domain, pasid } in targets {
+                    let pasid = Some(Pasid(*pasid));
+                    batch.push(Command::invalidate_iommu_pages(*domain, pasid, block, flush.tables_went))?;
+                }
+            }
+            None => {}
+        }
+    }
+    Ok(())
+}
