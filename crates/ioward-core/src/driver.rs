@@ -202,6 +202,11 @@ pub enum Refused {
         /// The feature, in the specification's words.
         what: &'static str,
     },
+    /// No table can be made of a plan: the driver planned a shape that its format does not have.
+    Plan {
+        /// The table's format.
+        table: Format,
+    },
     /// There was no memory.
     NoMemory(OutOfMemory),
     /// This CPU cannot update the entry hitlessly.
@@ -248,6 +253,7 @@ impl fmt::Display for Refused {
             }
             Self::NoTag { iommu } => write!(f, "IOMMU {iommu} has no tag left"),
             Self::Unsupported { iommu, what } => write!(f, "IOMMU {iommu} lacks {what}"),
+            Self::Plan { table } => write!(f, "no {table} table has the planned shape"),
             Self::NoMemory(error) => error.fmt(f),
             Self::NoAtomic128(error) => error.fmt(f),
             Self::Hung(hung) => hung.fmt(f),

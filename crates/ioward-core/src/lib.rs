@@ -2,4 +2,32 @@
 #![no_std]
 extern crate alloc;
 
+mod attach;
+pub mod device;
+pub mod dma;
 pub mod driver;
+pub mod fault;
+mod leave;
+pub mod mediated;
+pub mod mutate;
+pub mod order;
+pub mod owner;
+pub mod policy;
+mod probe;
+pub mod publish;
+pub mod registry;
+pub mod space;
+mod state;
+mod turn;
+
+pub use device::{
+    AddError, DeviceDesc, DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, RegionKind, Source,
+    Status,
+};
+pub use dma::{Dma, DmaBuffer, DmaRef, FrameBuffer, Mapping};
+pub use fault::Report;
+pub use mediated::{Mediated, OwnedMediated};
+pub use owner::{OwnedGroup, PasidError, TakeError, Unbound};
+pub use policy::{DefaultKind, GroupView, Policy, UnservedKind};
+pub use registry::{BindError, Bound, Device, DomainInfo, GroupInfo, RegisterError, ResetError, Subsystem};
+pub use space::{AddressSpace, Gather, MapError, SpaceStats, UnmapError};

@@ -93,6 +93,11 @@ impl IovaTree {
         Ok(())
     }
 
+    /// Whether no part of `span` is allocated.
+    pub fn is_unused(&self, span: Span<Iova>) -> bool {
+        !span.is_valid() || self.clip(span).is_none_or(|span| self.check_unused(span).is_ok())
+    }
+
     /// From now on IOVAs stay at or below `last`. Fails, and changes nothing, if something above is allocated.
     pub fn lower(&mut self, last: Iova) -> Result<(), IovaError> {
         if last >= self.aperture.last() {

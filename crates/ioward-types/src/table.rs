@@ -62,6 +62,17 @@ impl TableConfig {
     pub const fn granule(&self) -> u64 {
         self.page_sizes & self.page_sizes.wrapping_neg()
     }
+
+    /// How many bits of IOVA there are from zero up without a hole. One less than `in_bits` where a format that extends
+    /// the sign of addresses uses the full width of its levels: the upper half then lies at the top of 64 bits.
+    pub const fn flat_bits(&self) -> u8 {
+        match (self.format, self.in_bits) {
+            (Format::AmdV2 | Format::VtdFirst, 48 | 57) | (Format::RiscvFirst, 39 | 48 | 57) => {
+                self.in_bits - 1
+            }
+            _ => self.in_bits,
+        }
+    }
 }
 
 impl fmt::Display for TableConfig {

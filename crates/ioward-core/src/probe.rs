@@ -1,0 +1,491 @@
+//! How a device comes to be served: claimed (so blocked), grouped, attached.
+
+use crate::{
+    device::{AddError, DeviceId, GroupId, PasidDenied, RegionKind, Source, Status},
+    driver::{Blocked, Claim, Plan, Requirements},
+    policy::DefaultKind,
+    space::{AddressSpace, Want},
+    state::{Entry, Group, Installed, Rid, State},
+};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use ioward_types::{Attributes, IommuId, Iova, Platform, Span};
+
+/// The widest PASID there is, in bits (PCI Express 6.0, 7.8.9).
+const MAX_PASID_BITS: u8 = 20;
+
+impl<P: Platform> State<P> {
+    /// Takes a device as far as it can go. Its status says how far that was.
+    pub fn probe(&mut self, platform: &P, id: DeviceId) {
+        let status = match self.check(id).and_then(|()| self.join(id)) {
+            Err(error) => Status::Refused(error),
+            Ok(()) => match self.device(id).map(|device| device.sources.clone()) {
+                None => return,
+                Some(sources) if sources.is_empty() => Status::Unserved,
+                Some(sources) => match self.missing(&sources) {
+                    Some(iommu) => Status::Waiting(iommu),
+                    None => match self.attach(platform, id) {
+                        Ok(()) => Status::Served,
+                        Err(error) => Status::Refused(error),
+                    },
+                },
+            },
+        };
+        let Some(device) = self.device_mut(id) else { return };
+        let was_off = !matches!(device.status, Status::Served | Status::Unserved);
+        device.status = status;
+        match status {
+            Status::Served => {
+                device.kept_off = false;
+                let (control, pasid, ats) = (device.control.clone(), device.pasid, device.ats);
+                if let Ok(bits) = pasid {
+                    control.pasid(Some(bits));
+                }
+                if self.may_cache(id) {
+                    control.ats(ats);
+                }
+                if was_off {
+                    control.bus_master(true);
+                }
+            }
+            Status::Unserved => {}
+            Status::Waiting(_) | Status::Refused(_) => device.control.bus_master(false),
+        }
+    }
+
+    fn missing(&self, sources: &[Source]) -> Option<IommuId> {
+        sources.iter().map(|source| source.0).find(|iommu| self.driver(*iommu).is_none())
+    }
+
+    /// Whether its entries let it cache translations.
+    pub fn may_cache(&self, id: DeviceId) -> bool {
+        let Some(device) = self.device(id) else { return false };
+        let allowed = |source: &Source| self.entries.get(source).is_some_and(|entry| entry.ats);
+        !device.sources.is_empty() && device.sources.iter().all(allowed)
+    }
+
+    fn check(&self, id: DeviceId) -> Result<(), AddError> {
+        let Some(device) = self.device(id) else { return Ok(()) };
+        if device.offer.bits > MAX_PASID_BITS {
+            return Err(AddError::Bits(device.offer.bits));
+        }
+        if device.addr_bits == 0 || device.addr_bits > 64 {
+            return Err(AddError::Bits(device.addr_bits));
+        }
+        if let Some(region) = device.regions.iter().find(|region| !region.span.is_valid()) {
+            return Err(AddError::RegionsOverlap(region.span));
+        }
+        let twice =
+            device.sources.iter().enumerate().find(|(n, source)| device.sources[..*n].contains(source));
+        twice.map_or(Ok(()), |(_, source)| Err(AddError::SourceTwice(*source)))
+    }
+
+    /// Puts the device into the group of everybody whom it cannot be told apart from.
+    fn join(&mut self, id: DeviceId) -> Result<(), AddError> {
+        let Some(device) = self.device(id) else { return Ok(()) };
+        if device.group.is_some() || device.sources.is_empty() && device.joins.is_empty() {
+            return Ok(());
+        }
+        let touches = |other: &crate::state::DeviceRecord| {
+            other
+                .sources
+                .iter()
+                .any(|source| device.sources.contains(source) || device.joins.contains(source))
+                || other.joins.iter().any(|source| device.sources.contains(source))
+        };
+        let mut near: Vec<GroupId> = self
+            .devices
+            .iter()
+            .filter(|(index, generation, other)| {
+                (*index, *generation) != (id.index, id.generation) && touches(other)
+            })
+            .filter_map(|(_, _, other)| other.group)
+            .collect();
+        near.sort_unstable();
+        near.dedup();
+        let live: Vec<GroupId> = near.iter().copied().filter(|group| self.is_live(*group)).collect();
+        if let [first, second, ..] = live[..] {
+            return Err(AddError::MergesGroups(first, second));
+        }
+        let into = live.first().or(near.first()).copied();
+        if live.len() == 1 && near.len() > 1 {
+            // Its domain would have to serve devices of a group that it was told apart from.
+            let other = near.iter().copied().find(|group| Some(*group) != into).unwrap_or(live[0]);
+            return Err(AddError::MergesGroups(live[0], other));
+        }
+        let group = into.unwrap_or_else(|| {
+            let group = Group { members: Vec::new(), default: Rid::Blocked, parked: None, owner: None };
+            let (index, generation) = self.groups.insert(group);
+            GroupId { index, generation }
+        });
+        for absorbed in near.into_iter().filter(|other| *other != group) {
+            self.merge(absorbed, group);
+        }
+        if let Some(device) = self.device_mut(id) {
+            device.group = Some(group);
+        }
+        if let Some(group) = self.group_mut(group) {
+            group.members.push(id);
+        }
+        Ok(())
+    }
+
+    /// Somebody uses the group: its domain cannot be replaced by another.
+    pub fn is_live(&self, group: GroupId) -> bool {
+        self.group(group).is_some_and(|group| group.owner.is_some())
+            || self.members(group).any(|(_, device)| device.bound)
+    }
+
+    fn merge(&mut self, from: GroupId, into: GroupId) {
+        let Some(absorbed) = self.groups.remove(from.index, from.generation) else { return };
+        for id in &absorbed.members {
+            if let Some(device) = self.device_mut(*id) {
+                device.group = Some(into);
+            }
+        }
+        if let Some(parked) = absorbed.parked {
+            parked.discard();
+        }
+        if let Some(group) = self.group_mut(into) {
+            group.members.extend(absorbed.members);
+        }
+    }
+
+    /// Claims what the device's requests carry, and puts its group on a domain that serves it too.
+    fn attach(&mut self, platform: &P, id: DeviceId) -> Result<(), AddError> {
+        self.claim(id)?;
+        let result = self.settle(platform, id);
+        match result {
+            Ok(()) => {
+                if let Some(device) = self.device_mut(id) {
+                    device.attached = true;
+                }
+            }
+            // The result says why the device is refused; that it stays off is seen to in `unclaim` and by the caller.
+            Err(_) => {
+                let _ = self.unclaim(id, false);
+            }
+        }
+        result
+    }
+
+    /// Takes an entry for each source, blocked; or, where a served device has it, becomes its second user.
+    fn claim(&mut self, id: DeviceId) -> Result<(), AddError> {
+        let pasid = self.grant(id)?;
+        let Some(device) = self.device_mut(id) else { return Ok(()) };
+        device.pasid = pasid;
+        let (sources, bits) = (device.sources.clone(), pasid.unwrap_or(0));
+        let wants_ats = device.ats.is_some() && device.trusted;
+        for (done, source) in sources.iter().enumerate() {
+            if let Some(entry) = self.entries.get_mut(source) {
+                entry.users.push(id);
+                continue;
+            }
+            let Some(driver) = self.driver(source.0).cloned() else { continue };
+            let ats = wants_ats && driver.capabilities().ats;
+            match driver.claim(&Claim { source: source.1, pasid_bits: bits, ats }) {
+                Ok(slot) => {
+                    let users = alloc::vec![id];
+                    let (rid, pasids) = (Installed::Blocked, BTreeMap::new());
+                    self.entries
+                        .insert(*source, Entry { slot, driver, users, ats, rid, pasids, dead: false });
+                }
+                Err(refused) => {
+                    let _ = self.unclaim_sources(id, &sources[..done], false);
+                    return Err(refused.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The PASIDs that the device may have (rule 8). `Err` where granting nothing is not enough.
+    fn grant(&mut self, id: DeviceId) -> Result<Result<u8, PasidDenied>, AddError> {
+        let Some(device) = self.device(id) else { return Ok(Err(PasidDenied::Device)) };
+        let (sources, offer) = (device.sources.clone(), device.offer);
+        let shared: Vec<Source> =
+            sources.iter().copied().filter(|source| self.entries.contains_key(source)).collect();
+        for source in &shared {
+            let users = self.entries.get(source).map(|entry| entry.users.clone()).unwrap_or_default();
+            for user in users {
+                let granted = self.device(user).and_then(|device| Some((device.group?, device.pasid.ok()?)));
+                match granted {
+                    Some((group, _)) if self.is_live(group) => return Err(AddError::SharesPasids(*source)),
+                    Some(_) => {
+                        if let Some(device) = self.device_mut(user) {
+                            device.pasid = Err(PasidDenied::SharedSource(*source));
+                            device.control.pasid(None);
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        if crate::mutate::on("rule_08") {
+            return Ok(Ok(offer.bits));
+        }
+        let first = sources.first().map(|source| source.0);
+        let granted = match (offer, shared.first(), first) {
+            _ if offer.bits == 0 => Err(PasidDenied::Device),
+            (_, Some(source), _) => Err(PasidDenied::SharedSource(*source)),
+            _ if offer.denied.is_some() => Err(offer.denied.unwrap_or(PasidDenied::NotRedirected)),
+            _ if sources.iter().any(|source| Some(source.0) != first) => Err(PasidDenied::SeveralIommus),
+            (_, _, Some(iommu)) => {
+                match self.driver(iommu).map_or(0, |driver| driver.capabilities().pasid_bits) {
+                    0 => Err(PasidDenied::Iommu(iommu)),
+                    bits => Ok(offer.bits.min(bits)),
+                }
+            }
+            (_, _, None) => Err(PasidDenied::Device),
+        };
+        Ok(granted)
+    }
+
+    /// Gives the device's entries back, blocked; those that others use stay theirs.
+    pub fn unclaim(&mut self, id: DeviceId, gone: bool) -> Blocked {
+        let sources = self.device(id).map(|device| device.sources.clone()).unwrap_or_default();
+        self.unclaim_sources(id, &sources, gone)
+    }
+
+    fn unclaim_sources(&mut self, id: DeviceId, sources: &[Source], gone: bool) -> Blocked {
+        let mut result = Blocked::Confirmed;
+        for source in sources {
+            let Some(entry) = self.entries.get_mut(source) else { continue };
+            entry.users.retain(|user| *user != id);
+            if !entry.users.is_empty() {
+                if let Some(device) = self.device_mut(id) {
+                    device.kept_off = true;
+                    device.control.bus_master(false);
+                }
+                continue;
+            }
+            let pasids: Vec<_> = entry.pasids.keys().copied().collect();
+            for pasid in pasids {
+                if let unconfirmed @ Blocked::Unconfirmed(_) = self.block(*source, Some(pasid)) {
+                    result = unconfirmed;
+                }
+            }
+            if let unconfirmed @ Blocked::Unconfirmed(_) = self.block(*source, None) {
+                result = unconfirmed;
+            }
+            if let Some(entry) = self.entries.remove(source)
+                && let unconfirmed @ Blocked::Unconfirmed(_) = entry.driver.release(entry.slot, gone)
+            {
+                result = unconfirmed;
+            }
+        }
+        if let (Blocked::Unconfirmed(_), Some(device)) = (result, self.device(id)) {
+            device.control.bus_master(false);
+        }
+        result
+    }
+
+    /// Brings the group onto a domain that serves the newcomer and everybody who is served already (rules 5, 7 and 10).
+    fn settle(&mut self, platform: &P, newcomer: DeviceId) -> Result<(), AddError> {
+        let Some(group) = self.device(newcomer).and_then(|device| device.group) else { return Ok(()) };
+        let requirements = self.requirements(group, Some(newcomer));
+        if !self.is_live(group) {
+            return self.rebuild(platform, group, Some(newcomer), &requirements);
+        }
+        if self.group(group).is_some_and(|group| group.owner.is_some()) {
+            return Err(AddError::GroupOwned(group));
+        }
+        let default = self.group(group).map_or(Rid::Blocked, |group| group.default.clone());
+        let kind = self.policy.choose(&self.view(group, Some(newcomer)));
+        let parked = self.make_parked(platform, group, Some(newcomer), &requirements)?;
+        let all = self.sources(group, Some(newcomer));
+        let result = match (&default, kind) {
+            (Rid::Paging(space), DefaultKind::Paging) => self.refit(group, &all, space, &requirements),
+            (Rid::Identity, DefaultKind::Identity) | (Rid::Blocked, DefaultKind::Blocked) => {
+                self.put_on(&self.newcomers(&all), &default, &requirements)
+            }
+            _ => Err(AddError::Policy(group)),
+        };
+        match result {
+            Ok(()) => self.set_parked(group, parked),
+            Err(_) => parked.iter().for_each(|parked| parked.discard()),
+        }
+        result
+    }
+
+    /// Those of `sources` that hold nothing yet.
+    fn newcomers(&self, sources: &[Source]) -> Vec<Source> {
+        let blocked = |source: &&Source| {
+            matches!(self.entries.get(source), Some(Entry { rid: Installed::Blocked, .. }))
+        };
+        sources.iter().filter(blocked).copied().collect()
+    }
+
+    /// A live default domain takes a newcomer in: its address space and every live IOVA stay; where plans change, its
+    /// carriers do (rule 7).
+    fn refit(
+        &mut self,
+        group: GroupId,
+        all: &[Source],
+        space: &Arc<AddressSpace<P>>,
+        requirements: &Requirements,
+    ) -> Result<(), AddError> {
+        let wants = self.wants(all, None, requirements)?;
+        let (regions, forbidden) = self.region_spans(group, space.granule(), &wants)?;
+        let last = last_iova(&wants, requirements);
+        space.forbid(&forbidden).map_err(|used| AddError::RegionInUse(physical(used)))?;
+        space.lower(last).map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?;
+        space.require(&regions)?;
+        let stale = |(source, want): &(&Source, &Want)| match self.entries.get(source).map(|entry| &entry.rid)
+        {
+            Some(Installed::Paging { space: on, plan }) => !Arc::ptr_eq(on, space) || *plan != want.plan,
+            _ => true,
+        };
+        let moving: Vec<Source> = all.iter().zip(&wants).filter(stale).map(|(source, _)| *source).collect();
+        if crate::mutate::on("rule_07") {
+            return self.install_space(&self.newcomers(&moving), None, space, &Requirements::default());
+        }
+        self.install_space(&moving, None, space, requirements)
+    }
+
+    /// The one place where a default domain is allocated (rule 5): nobody uses the group, so whatever order its members
+    /// came in, the outcome is what their requirements together ask for.
+    pub fn rebuild(
+        &mut self,
+        platform: &P,
+        group: GroupId,
+        newcomer: Option<DeviceId>,
+        requirements: &Requirements,
+    ) -> Result<(), AddError> {
+        let all = self.sources(group, newcomer);
+        let parked = self.make_parked(platform, group, newcomer, requirements)?;
+        let result = match self.policy.choose(&self.view(group, newcomer)) {
+            DefaultKind::Blocked => self.put_on(&all, &Rid::Blocked, requirements).map(|()| Rid::Blocked),
+            DefaultKind::Identity => self.put_on(&all, &Rid::Identity, requirements).map(|()| Rid::Identity),
+            DefaultKind::Paging => {
+                self.make_space(platform, group, &all, requirements, true).and_then(|(space, wants)| {
+                    let plans =
+                        wants.iter().map(|want| Installed::Paging { space: space.clone(), plan: want.plan });
+                    let plans: Vec<_> = plans.collect();
+                    match self.install(&all, None, &plans) {
+                        Ok(()) => Ok(Rid::Paging(space)),
+                        Err(error) => {
+                            space.discard();
+                            Err(error)
+                        }
+                    }
+                })
+            }
+        };
+        match result {
+            Ok(default) => {
+                if let Some(group) = self.group_mut(group) {
+                    group.default = default;
+                }
+                self.set_parked(group, parked);
+                Ok(())
+            }
+            Err(error) => {
+                parked.iter().for_each(|parked| parked.discard());
+                Err(error)
+            }
+        }
+    }
+
+    fn set_parked(&mut self, group: GroupId, parked: Option<Arc<AddressSpace<P>>>) {
+        if let Some(group) = self.group_mut(group)
+            && let Some(old) = core::mem::replace(&mut group.parked, parked)
+        {
+            old.discard();
+        }
+    }
+
+    /// A domain that holds exactly what firmware requires, if it requires something.
+    fn make_parked(
+        &self,
+        platform: &P,
+        group: GroupId,
+        newcomer: Option<DeviceId>,
+        requirements: &Requirements,
+    ) -> Result<Option<Arc<AddressSpace<P>>>, AddError> {
+        let required = |region: &crate::device::Region| matches!(region.kind, RegionKind::Required { .. });
+        if !self.regions(group).iter().any(required) {
+            return Ok(None);
+        }
+        let sources = self.sources(group, newcomer);
+        Ok(Some(self.make_space(platform, group, &sources, requirements, true)?.0))
+    }
+
+    /// An address space that is ready for `sources`: complete (rule 3), and, for the kernel's own use, with every required
+    /// region mapped (rule 15).
+    pub fn make_space(
+        &self,
+        platform: &P,
+        group: GroupId,
+        sources: &[Source],
+        requirements: &Requirements,
+        with_required: bool,
+    ) -> Result<(Arc<AddressSpace<P>>, Vec<Want>), AddError> {
+        let wants = self.wants(sources, None, requirements)?;
+        let granule = wants.iter().map(|want| crate::space::granule(&want.plan)).max().unwrap_or(4096);
+        let (regions, forbidden) = self.region_spans(group, granule, &wants)?;
+        let last = Iova(last_iova(&wants, requirements).0 & !(granule - 1) | (granule - 1));
+        let bytes = last.0.checked_add(1).unwrap_or(u64::MAX & !(granule - 1));
+        let aperture = Span { start: Iova(0), bytes };
+        let new = AddressSpace::new(platform.clone(), aperture, granule);
+        let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
+        space.forbid(&forbidden).map_err(|used| AddError::RegionInUse(physical(used)))?;
+        space.prepare(&wants)?;
+        let none = !with_required || crate::mutate::on("rule_15");
+        space.require(if none { &[] } else { &regions }).inspect_err(|_| space.discard())?;
+        Ok((space, wants))
+    }
+
+    /// What the group's members require and what none of them may map, in pages of `granule`.
+    #[expect(clippy::type_complexity, reason = "two lists of different things")]
+    fn region_spans(
+        &self,
+        group: GroupId,
+        granule: u64,
+        wants: &[Want],
+    ) -> Result<(Vec<(Span<Iova>, Attributes)>, Vec<Span<Iova>>), AddError> {
+        let mut required: Vec<(Span<Iova>, Attributes)> = Vec::new();
+        let mut forbidden: Vec<Span<Iova>> =
+            wants.iter().flat_map(|want| want.driver.forbidden()).copied().collect();
+        for region in self.regions(group) {
+            let span = Span { start: Iova(region.span.start.0), bytes: region.span.bytes };
+            let span = span.align_outward(granule).ok_or(AddError::RegionsOverlap(region.span))?;
+            match region.kind {
+                RegionKind::Forbidden => forbidden.push(span),
+                RegionKind::Required { how, .. } => merge_into(&mut required, span, how),
+            }
+        }
+        let clash = required.iter().find(|(span, _)| forbidden.iter().any(|other| other.overlaps(span)));
+        match clash {
+            Some((span, _)) => Err(AddError::RegionsOverlap(physical(*span))),
+            None => Ok((required, forbidden)),
+        }
+    }
+}
+
+/// The last IOVA that every plan and every device can do.
+fn last_iova(wants: &[Want], requirements: &Requirements) -> Iova {
+    let widths = wants.iter().map(|want| match want.plan {
+        Plan::Tables(config) => config.flat_bits(),
+        Plan::Requests { addr_bits, .. } => addr_bits,
+    });
+    let bits = widths.chain([requirements.addr_bits]).min().unwrap_or(64);
+    Iova(if bits >= 64 { u64::MAX } else { (1 << bits) - 1 })
+}
+
+/// Adds a span; spans that overlap become one with the rights of both.
+fn merge_into(spans: &mut Vec<(Span<Iova>, Attributes)>, mut span: Span<Iova>, mut how: Attributes) {
+    spans.retain(|(other, rights)| {
+        if !other.overlaps(&span) {
+            return true;
+        }
+        let (first, last) = (span.start.min(other.start), span.last().max(other.last()));
+        span = Span::inclusive(first, last).unwrap_or(span);
+        how = Attributes { read: how.read | rights.read, write: how.write | rights.write, ..how };
+        false
+    });
+    spans.push((span, how));
+}
+
+fn physical(span: Span<Iova>) -> Span<ioward_types::PhysAddr> {
+    Span { start: ioward_types::PhysAddr(span.start.0), bytes: span.bytes }
+}

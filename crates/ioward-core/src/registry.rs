@@ -1,0 +1,425 @@
+//! The subsystem: IOMMUs are registered, devices are added, faults are polled.
+
+use crate::{
+    device::{DeviceDesc, DeviceId, DeviceInfo, GroupId, PasidDenied, Source, Status},
+    dma::Dma,
+    driver::{Blocked, Driver, Hung},
+    fault::{Report, Sources},
+    mediated::Mediated,
+    order::{Rank, Ranked},
+    owner::{OwnedGroup, TakeError},
+    policy::{Policy, UnservedKind},
+    state::{Arena, DeviceRecord, Installed, Rid, State},
+    turn::{Turn, TurnGuard},
+};
+use alloc::{sync::Arc, vec::Vec};
+use core::fmt;
+use ioward_types::{IommuId, Iova, Nanos, Platform};
+
+/// The IOMMU subsystem of a machine. Clones are the same.
+pub struct Subsystem<P: Platform>(Arc<Registry<P>>);
+
+impl<P: Platform> Clone for Subsystem<P> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+struct Registry<P: Platform> {
+    platform: P,
+    state: Turn<State<P>>,
+    sources: Ranked<P::Lock, Sources>,
+}
+
+/// Why an IOMMU is not registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// Another one has its number.
+    Twice(IommuId),
+}
+
+impl fmt::Display for RegisterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Twice(iommu) => write!(f, "IOMMU {iommu} is registered already"),
+        }
+    }
+}
+impl core::error::Error for RegisterError {}
+
+impl<P: Platform> Subsystem<P> {
+    /// A subsystem without IOMMUs and devices, with the default policy: everybody is translated.
+    pub fn new(platform: P) -> Self {
+        Self::with_policy(platform, Policy::default())
+    }
+
+    /// A subsystem with another default-domain policy.
+    pub fn with_policy(platform: P, policy: Policy) -> Self {
+        let state = State {
+            drivers: Vec::new(),
+            devices: Arena::new(),
+            groups: Arena::new(),
+            entries: Default::default(),
+            policy,
+        };
+        let sources = Ranked::new(Rank::Sources, Sources::default());
+        Self(Arc::new(Registry { platform, state: Turn::new(state), sources }))
+    }
+
+    /// The platform that it lives on.
+    pub fn platform(&self) -> &P {
+        &self.0.platform
+    }
+
+    pub(crate) fn turn(&self) -> TurnGuard<'_, State<P>> {
+        self.0.state.take(&self.0.platform)
+    }
+
+    /// Takes an IOMMU in. Devices that waited for it are probed again (rule 14); who is served then is in the list.
+    pub fn register(&self, driver: Arc<dyn Driver>) -> Result<Vec<DeviceInfo>, RegisterError> {
+        let mut state = self.turn();
+        let iommu = driver.id();
+        if state.driver(iommu).is_some() {
+            return Err(RegisterError::Twice(iommu));
+        }
+        state.drivers.push(driver);
+        let waiting = |(index, generation, device): (u32, u32, &DeviceRecord)| {
+            matches!(device.status, Status::Waiting(_)).then_some(DeviceId { index, generation })
+        };
+        let waiting: Vec<DeviceId> = state.devices.iter().filter_map(waiting).collect();
+        if crate::mutate::on("rule_14") {
+            return Ok(Vec::new());
+        }
+        waiting.iter().for_each(|id| state.probe(&self.0.platform, *id));
+        Ok(waiting
+            .iter()
+            .filter_map(|id| state.info(*id))
+            .filter(|info| info.status == Status::Served)
+            .collect())
+    }
+
+    /// The IOMMUs that are registered.
+    pub fn iommus(&self) -> Vec<Arc<dyn Driver>> {
+        self.turn().drivers.clone()
+    }
+
+    /// Takes a device in: claimed (so blocked), grouped, attached. The handle is there whatever became of it: its status
+    /// tells, and a device that is not served lets no driver bind. May sleep.
+    pub fn add(&self, device: &DeviceDesc<'_>) -> Device<P> {
+        let mut state = self.turn();
+        let first = device.sources.first().map_or(IommuId(0), |source| source.0);
+        let record = DeviceRecord {
+            name: device.name.into(),
+            sources: device.sources.into(),
+            joins: device.joins.into(),
+            offer: device.pasid,
+            pasid: Err(PasidDenied::Device),
+            ats: device.ats,
+            addr_bits: device.addr_bits,
+            coherent: device.coherent,
+            dirty: device.dirty,
+            trusted: device.trusted,
+            regions: device.regions.into(),
+            control: device.control.clone(),
+            status: Status::Waiting(first),
+            group: None,
+            bound: false,
+            kept_off: false,
+            attached: false,
+        };
+        let (index, generation) = state.devices.insert(record);
+        let id = DeviceId { index, generation };
+        {
+            let mut sources = self.0.sources.lock();
+            device.sources.iter().for_each(|source| sources.add(*source, id, device.name));
+        }
+        // A newcomer that has never been let off stays as the bus left it.
+        if let Some(record) = state.device_mut(id) {
+            record.status = Status::Unserved;
+        }
+        state.probe(&self.0.platform, id);
+        Device { subsystem: self.clone(), id, removed: false }
+    }
+
+    /// Takes in a device that has no IOMMU because another device does its DMA (rule 12).
+    pub fn add_mediated(&self, name: &str) -> Mediated {
+        Mediated::new(name)
+    }
+
+    /// Every device and how it stands.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        let state = self.turn();
+        state
+            .devices
+            .iter()
+            .filter_map(|(index, generation, _)| state.info(DeviceId { index, generation }))
+            .collect()
+    }
+
+    /// A group and what it is on.
+    pub fn group(&self, id: GroupId) -> Option<GroupInfo> {
+        let state = self.turn();
+        let group = state.group(id)?;
+        let domain = |source: &Source| match state.entries.get(source).map(|entry| &entry.rid) {
+            Some(Installed::Paging { plan, .. }) => DomainInfo::Paging(*plan),
+            Some(Installed::Identity) => DomainInfo::Identity,
+            Some(Installed::Foreign(table)) => DomainInfo::Foreign(table.config),
+            Some(Installed::Blocked) | None => DomainInfo::Blocked,
+        };
+        let sources = state.sources(id, None);
+        let domains = sources.iter().map(|source| (*source, domain(source))).collect();
+        let aperture = match &group.default {
+            Rid::Paging(space) => Some(space.aperture().last()),
+            _ => None,
+        };
+        Some(GroupInfo { members: group.members.clone(), owner: group.owner, domains, aperture })
+    }
+
+    /// Takes a group for a user (rule 13). Its devices are on parked or blocked until the owner attaches something.
+    pub fn take(&self, group: GroupId, owner: &'static str) -> Result<OwnedGroup<P>, TakeError> {
+        OwnedGroup::take(self, group, owner)
+    }
+
+    /// Drains every IOMMU's queues and delivers what they report. From interrupt handlers or a timer; interrupts may be off.
+    /// The result is when to come back at the latest, for the counts of what was not delivered.
+    pub fn poll(&self, drivers: &[Arc<dyn Driver>], sink: &mut dyn FnMut(Report)) -> Option<Nanos> {
+        let now = self.0.platform.now();
+        for driver in drivers {
+            driver.poll(&mut |event| {
+                let report = self.0.sources.lock().report(driver.id(), now, event);
+                if let Some(report) = report {
+                    sink(report);
+                }
+            });
+        }
+        self.0.sources.lock().deadline()
+    }
+
+    pub(crate) fn forget_sources(&self, id: DeviceId, of: &[Source]) {
+        let mut sources = self.0.sources.lock();
+        of.iter().for_each(|source| sources.remove(*source, id));
+    }
+}
+
+impl<P: Platform> fmt::Debug for Subsystem<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.devices()).finish()
+    }
+}
+
+/// A group, for reports.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GroupInfo {
+    /// Its devices, served or not.
+    pub members: Vec<DeviceId>,
+    /// Who has taken it.
+    pub owner: Option<&'static str>,
+    /// What each source goes through.
+    pub domains: Vec<(Source, DomainInfo)>,
+    /// The last IOVA of its default domain, where that is a paging one.
+    pub aperture: Option<Iova>,
+}
+
+/// What requests without a PASID go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DomainInfo {
+    /// Nothing is reachable.
+    Blocked,
+    /// Everything is.
+    Identity,
+    /// What is mapped, in a carrier of this plan.
+    Paging(crate::driver::Plan),
+    /// What somebody else's table says.
+    Foreign(ioward_types::TableConfig),
+}
+
+/// A device that the subsystem has taken in. Not `Clone`: the bus holds it. Dropping it removes the device.
+pub struct Device<P: Platform> {
+    subsystem: Subsystem<P>,
+    id: DeviceId,
+    removed: bool,
+}
+
+/// Why no driver may bind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The device is not served, for this reason.
+    NotServed(Status),
+    /// Somebody has taken its group (rule 13).
+    Owned(&'static str),
+    /// Its group is blocked by policy.
+    Blocked,
+    /// A driver is bound already.
+    Bound,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotServed(Status::Refused(why)) => write!(f, "the device is refused: {why}"),
+            Self::NotServed(Status::Waiting(iommu)) => write!(f, "the device waits for IOMMU {iommu}"),
+            Self::NotServed(_) => f.write_str("no IOMMU serves the device, and the policy does not trust it"),
+            Self::Owned(owner) => write!(f, "its group is owned by {owner}"),
+            Self::Blocked => f.write_str("its group is blocked by policy"),
+            Self::Bound => f.write_str("a driver is bound already"),
+        }
+    }
+}
+impl core::error::Error for BindError {}
+
+impl<P: Platform> Device<P> {
+    /// Its name for look-ups and logs.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    /// How it stands.
+    pub fn info(&self) -> DeviceInfo {
+        match self.subsystem.turn().info(self.id) {
+            Some(info) => info,
+            None => unreachable!("a device is in the registry as long as its handle lives"),
+        }
+    }
+
+    /// How it stands, in short.
+    pub fn status(&self) -> Status {
+        self.info().status
+    }
+
+    /// Tries once more to serve a device that was refused.
+    pub fn retry(&self) -> Status {
+        let mut state = self.subsystem.turn();
+        if state.device(self.id).is_some_and(|device| matches!(device.status, Status::Refused(_))) {
+            state.probe(self.subsystem.platform(), self.id);
+        }
+        drop(state);
+        self.status()
+    }
+
+    /// A driver that does DMA binds. It gets the DMA API only here, so that the device is attached before (rule 9).
+    pub fn bind(&self) -> Result<Bound<P>, BindError> {
+        let mut state = self.subsystem.turn();
+        let policy = state.policy.unserved;
+        let Some(device) = state.device(self.id) else { return Err(BindError::Bound) };
+        let limit = Iova(if device.addr_bits >= 64 { u64::MAX } else { (1 << device.addr_bits) - 1 });
+        let group = device.group.and_then(|group| state.group(group));
+        if device.bound {
+            return Err(BindError::Bound);
+        }
+        if let Some(owner) = group.and_then(|group| group.owner)
+            && !crate::mutate::on("rule_13")
+        {
+            return Err(BindError::Owned(owner));
+        }
+        let dma = match (device.status, group.map(|group| &group.default)) {
+            (Status::Served, Some(Rid::Paging(space))) => Dma::new(space.clone(), limit),
+            (Status::Served, Some(Rid::Identity)) => Dma::direct(limit),
+            (Status::Served, _) => return Err(BindError::Blocked),
+            (Status::Unserved, _) if policy == UnservedKind::Trust => Dma::direct(limit),
+            (status, _) => return Err(BindError::NotServed(status)),
+        };
+        if let Some(device) = state.device_mut(self.id) {
+            device.bound = true;
+        }
+        Ok(Bound { subsystem: self.subsystem.clone(), id: self.id, dma: Arc::new(dma) })
+    }
+
+    /// Resets the device: parked and PASIDs off, reset, everything as before. On `Err` it stays parked.
+    pub fn reset(&self) -> Result<(), ResetError> {
+        self.subsystem.turn().reset(self.id)
+    }
+
+    /// Takes the device out: its entries are blocked, what was mapped for it can still be unmapped. `gone`: it was pulled,
+    /// no command is sent to it.
+    pub fn remove(mut self, gone: bool) -> Blocked {
+        self.removed = true;
+        self.take_out(gone)
+    }
+
+    fn take_out(&self, gone: bool) -> Blocked {
+        let mut state = self.subsystem.turn();
+        let sources = state.device(self.id).map(|device| device.sources.clone()).unwrap_or_default();
+        self.subsystem.forget_sources(self.id, &sources);
+        state.remove(self.subsystem.platform(), self.id, gone)
+    }
+}
+
+impl<P: Platform> Drop for Device<P> {
+    fn drop(&mut self) {
+        if !self.removed {
+            // What is not confirmed has been silenced.
+            let _ = self.take_out(false);
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Device<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Device({})", self.id)
+    }
+}
+
+/// Why a reset did not end with the device as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ResetError {
+    /// The device is not served.
+    NotServed,
+    /// An IOMMU did not confirm that the device was parked; it was silenced and not reset.
+    Hung(Hung),
+    /// The device did not come back in this time. It stays parked.
+    Device(Nanos),
+    /// It could not be put back on its domain, and stays parked.
+    Restore(crate::device::AddError),
+}
+
+impl fmt::Display for ResetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotServed => f.write_str("the device is not served"),
+            Self::Hung(hung) => hung.fmt(f),
+            Self::Device(waited) => write!(f, "the device did not come back in {waited}"),
+            Self::Restore(error) => write!(f, "it stays parked: {error}"),
+        }
+    }
+}
+impl core::error::Error for ResetError {}
+
+/// A driver that does DMA, bound to a device. Dropping it unbinds.
+pub struct Bound<P: Platform> {
+    subsystem: Subsystem<P>,
+    id: DeviceId,
+    dma: Arc<Dma<P>>,
+}
+
+impl<P: Platform> Bound<P> {
+    /// The DMA API.
+    pub fn dma(&self) -> &Arc<Dma<P>> {
+        &self.dma
+    }
+
+    /// The device.
+    pub fn id(&self) -> DeviceId {
+        self.id
+    }
+
+    pub(crate) fn subsystem(&self) -> &Subsystem<P> {
+        &self.subsystem
+    }
+}
+
+impl<P: Platform> Drop for Bound<P> {
+    fn drop(&mut self) {
+        if let Some(device) = self.subsystem.turn().device_mut(self.id) {
+            device.bound = false;
+        }
+    }
+}
+
+impl<P: Platform> fmt::Debug for Bound<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Bound({})", self.id)
+    }
+}

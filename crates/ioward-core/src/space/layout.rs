@@ -1,0 +1,158 @@
+//! What a map or a flush must reach: the value that is published whole.
+
+use super::carrier::Backing;
+use crate::driver::{AtcTarget, Driver, Flush, Hung, Plan};
+use alloc::{sync::Arc, vec::Vec};
+use ioward_types::{DeviceControl, Iova, Pasid, Platform, SourceId, Span, Tag};
+
+/// All carriers of an address space.
+pub struct Layout<P: Platform> {
+    pub carriers: Vec<Carrier<P>>,
+    /// Windows that never reach a table, or that the fabric decodes: nobody maps them.
+    pub forbidden: Vec<Span<Iova>>,
+    /// Some IOMMU caches that nothing is mapped: a map owes it a flush.
+    pub flush_after_map: bool,
+    /// Regions that firmware requires; nobody unmaps them.
+    pub required: Vec<Span<Iova>>,
+    /// A carrier is being filled: maps and unmaps go one at a time.
+    pub filling: bool,
+}
+
+/// One table, or one stream of requests, and the IOMMUs that it serves.
+pub struct Carrier<P: Platform> {
+    pub plan: Plan,
+    pub backing: Arc<Backing<P>>,
+    pub units: Vec<Unit>,
+}
+
+/// An IOMMU on a carrier.
+#[derive(Clone)]
+pub struct Unit {
+    pub driver: Arc<dyn Driver>,
+    pub tag: Tag,
+    pub targets: Vec<Target>,
+    /// The targets that cache translations, kept beside them so that a flush allocates nothing.
+    pub atc: Vec<AtcTarget>,
+}
+
+/// A source, or a PASID behind it, whose requests go through a unit.
+#[derive(Clone)]
+pub struct Target {
+    pub source: SourceId,
+    pub pasid: Option<Pasid>,
+    pub ats: bool,
+    /// Every device that uses the source.
+    pub controls: Vec<Arc<dyn DeviceControl>>,
+}
+
+impl Target {
+    pub fn is(&self, source: SourceId, pasid: Option<Pasid>) -> bool {
+        self.source == source && self.pasid == pasid
+    }
+}
+
+impl Unit {
+    pub fn new(driver: Arc<dyn Driver>, tag: Tag) -> Self {
+        Self { driver, tag, targets: Vec::new(), atc: Vec::new() }
+    }
+
+    pub fn add(&mut self, target: Target) {
+        self.targets.push(target);
+        self.refresh();
+    }
+
+    /// Removes one use of the source or PASID; tells whether nothing is left.
+    pub fn remove(&mut self, source: SourceId, pasid: Option<Pasid>) -> bool {
+        if let Some(at) = self.targets.iter().position(|target| target.is(source, pasid)) {
+            self.targets.remove(at);
+        }
+        self.refresh();
+        self.targets.is_empty()
+    }
+
+    fn refresh(&mut self) {
+        let cached = self.targets.iter().filter(|target| target.ats);
+        self.atc = cached.map(|target| AtcTarget { source: target.source, pasid: target.pasid }).collect();
+    }
+
+    pub fn flush(&self, span: Span<Iova>, granule: u64, tables_went: bool) -> Result<(), Hung> {
+        let result =
+            self.driver.flush(&[Flush { tag: self.tag, span, granule, tables_went, atc: &self.atc }]);
+        if result.is_err() {
+            self.silence();
+        }
+        result
+    }
+
+    /// The last resort: what cannot be invalidated must not issue requests.
+    pub fn silence(&self) {
+        self.targets.iter().flat_map(|target| &target.controls).for_each(|control| control.bus_master(false));
+    }
+}
+
+impl<P: Platform> Carrier<P> {
+    pub fn unit(&mut self, driver: &Arc<dyn Driver>) -> Option<&mut Unit> {
+        self.units.iter_mut().find(|unit| unit.driver.id() == driver.id())
+    }
+
+    pub fn granule(&self) -> u64 {
+        granule(&self.plan)
+    }
+}
+
+/// The smallest page of a plan, in bytes.
+pub fn granule(plan: &Plan) -> u64 {
+    match plan {
+        Plan::Tables(config) => config.granule(),
+        Plan::Requests { page_sizes, .. } => page_sizes & page_sizes.wrapping_neg(),
+    }
+}
+
+impl<P: Platform> Layout<P> {
+    pub fn empty() -> Self {
+        Self {
+            carriers: Vec::new(),
+            required: Vec::new(),
+            forbidden: Vec::new(),
+            flush_after_map: false,
+            filling: false,
+        }
+    }
+
+    /// Flushes `span` everywhere. Every unit is tried; the first failure is told.
+    pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
+        self.carriers.iter().flat_map(|carrier| carrier.units.iter().map(move |unit| (carrier, unit))).fold(
+            Ok(()),
+            |result, (carrier, unit)| {
+                // A request to unmap has been confirmed already.
+                let by_request = carrier.backing.root().is_none();
+                result.and(if by_request { Ok(()) } else { unit.flush(span, carrier.granule(), tables_went) })
+            },
+        )
+    }
+
+    /// What is derived from the units, to be called before publishing.
+    pub fn sealed(mut self) -> Self {
+        let mut units = self.carriers.iter().flat_map(|carrier| &carrier.units);
+        self.flush_after_map = units.any(|unit| unit.driver.flush_after_map());
+        self
+    }
+}
+
+impl<P: Platform> Clone for Layout<P> {
+    fn clone(&self) -> Self {
+        Self {
+            carriers: self.carriers.clone(),
+            required: self.required.clone(),
+            forbidden: self.forbidden.clone(),
+            flush_after_map: self.flush_after_map,
+            filling: self.filling,
+        }
+    }
+}
+
+impl<P: Platform> Clone for Carrier<P> {
+    fn clone(&self) -> Self {
+        Self { plan: self.plan, backing: self.backing.clone(), units: self.units.clone() }
+    }
+}
