@@ -5,12 +5,12 @@ use crate::{
     format::{Format, Options, Rules},
     mem::{Mem, Node},
 };
-use core::{
-    fmt,
-    marker::PhantomData,
-    sync::atomic::{AtomicU64, Ordering},
-};
+#[cfg(not(loom))]
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::{fmt, marker::PhantomData};
 use ioward_types::{Attributes, Iova, PhysAddr, Root, Span, TableConfig};
+#[cfg(loom)]
+use loom::sync::atomic::{AtomicU64, Ordering};
 
 /// A page table of format `F` in memory of `M`, which is any [`Platform`](ioward_types::Platform).
 ///
