@@ -167,6 +167,17 @@ impl<P: Platform> State<P> {
         blocked
     }
 
+    /// Blocks each of `sources`, whatever became of the others. Unconfirmed if one of them is.
+    pub fn block_all(&mut self, sources: &[Source], pasid: Option<Pasid>) -> Blocked {
+        let mut all = Blocked::Confirmed;
+        for source in sources {
+            if let unconfirmed @ Blocked::Unconfirmed(_) = self.block(*source, pasid) {
+                all = unconfirmed;
+            }
+        }
+        all
+    }
+
     /// The IOMMU no longer answers for this source: the last resort.
     pub fn kill(&mut self, source: Source) {
         if let Some(entry) = self.entries.get_mut(&source) {
@@ -197,10 +208,10 @@ impl<P: Platform> State<P> {
         requirements: &Requirements,
     ) -> Result<(), AddError> {
         match on {
-            Rid::Blocked => sources.iter().fold(Ok(()), |result, source| match self.block(*source, None) {
-                Blocked::Confirmed => result,
+            Rid::Blocked => match self.block_all(sources, None) {
+                Blocked::Confirmed => Ok(()),
                 Blocked::Unconfirmed(hung) => Err(AddError::Driver(hung.into())),
-            }),
+            },
             Rid::Identity => self.install(sources, None, &alloc::vec![Installed::Identity; sources.len()]),
             Rid::Paging(space) => {
                 let space = space.clone();

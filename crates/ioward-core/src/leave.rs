@@ -51,10 +51,7 @@ impl<P: Platform> State<P> {
         {
             return Blocked::Confirmed;
         }
-        sources.iter().fold(Blocked::Confirmed, |result, source| match self.block(*source, None) {
-            Blocked::Confirmed => result,
-            unconfirmed => unconfirmed,
-        })
+        self.block_all(sources, None)
     }
 
     /// Parks a device, resets it, and puts everything back.
@@ -88,10 +85,8 @@ impl<P: Platform> State<P> {
 
         for (source, pasid, what) in before {
             self.put(source, pasid, &what).map_err(ResetError::Restore)?;
-            if pasid.is_none() {
-                if let Ok(bits) = granted {
-                    control.pasid(Some(bits));
-                }
+            if let (None, Ok(bits)) = (pasid, granted) {
+                control.pasid(Some(bits));
             }
         }
         if self.may_cache(id) {

@@ -201,10 +201,10 @@ impl<P: Platform> OwnedGroup<P> {
     pub fn block(&self) -> Result<(), Hung> {
         let mut state = self.subsystem.turn();
         let sources = state.sources(self.group, None);
-        sources.iter().fold(Ok(()), |result, source| match state.block(*source, None) {
-            Blocked::Confirmed => result,
-            Blocked::Unconfirmed(hung) => result.and(Err(hung)),
-        })
+        match state.block_all(&sources, None) {
+            Blocked::Confirmed => Ok(()),
+            Blocked::Unconfirmed(hung) => Err(hung),
+        }
     }
 
     /// Puts a PASID of a member on an address space.
@@ -353,10 +353,10 @@ impl<P: Platform> State<P> {
         if !self.has_pasid(&sources, pasid) {
             return Err(PasidError::NotAttached(pasid));
         }
-        sources.iter().fold(Ok(()), |result, source| match self.block(*source, Some(pasid)) {
-            Blocked::Confirmed => result,
+        match self.block_all(&sources, Some(pasid)) {
+            Blocked::Confirmed => Ok(()),
             Blocked::Unconfirmed(hung) => Err(PasidError::Hung(hung)),
-        })
+        }
     }
 
     fn has_pasid(&self, sources: &[Source], pasid: Pasid) -> bool {

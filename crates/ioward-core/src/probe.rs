@@ -424,7 +424,7 @@ impl<P: Platform> State<P> {
         let granule = wants.iter().map(|want| crate::space::granule(&want.plan)).max().unwrap_or(4096);
         let (regions, forbidden) = self.region_spans(group, granule, &wants)?;
         let last = Iova(last_iova(&wants, requirements).0 & !(granule - 1) | (granule - 1));
-        let bytes = last.0.checked_add(1).unwrap_or(u64::MAX & !(granule - 1));
+        let bytes = last.0.checked_add(1).unwrap_or(!(granule - 1));
         let aperture = Span { start: Iova(0), bytes };
         let new = AddressSpace::new(platform.clone(), aperture, granule);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);

@@ -1,7 +1,7 @@
 //! Everything that the registry knows, behind its turn.
 
 use crate::{
-    device::{AddError, DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, Source, Status},
+    device::{DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, Source, Status},
     driver::{Driver, Plan, Requirements, Slot, Translation},
     policy::{GroupView, Policy},
     space::AddressSpace,

@@ -121,14 +121,15 @@ impl<P: Platform> Layout<P> {
 
     /// Flushes `span` everywhere. Every unit is tried; the first failure is told.
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
-        self.carriers.iter().flat_map(|carrier| carrier.units.iter().map(move |unit| (carrier, unit))).fold(
-            Ok(()),
-            |result, (carrier, unit)| {
-                // A request to unmap has been confirmed already.
-                let by_request = carrier.backing.root().is_none();
-                result.and(if by_request { Ok(()) } else { unit.flush(span, carrier.granule(), tables_went) })
-            },
-        )
+        let mut all = Ok(());
+        for carrier in &self.carriers {
+            // Where unmaps are requests, each has been confirmed already.
+            let tables = carrier.backing.root().is_some();
+            for unit in carrier.units.iter().filter(|_| tables) {
+                all = all.and(unit.flush(span, carrier.granule(), tables_went));
+            }
+        }
+        all
     }
 
     /// What is derived from the units, to be called before publishing.
