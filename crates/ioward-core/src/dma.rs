@@ -54,7 +54,6 @@ impl<P: Platform> Dma<P> {
     /// Maps a buffer at an IOVA of the allocator's choice. The mapping owns the buffer until it is unmapped.
     ///
     /// On error the buffer comes back, unless an IOMMU hung in the middle: then it is withheld for ever.
-    #[expect(clippy::type_complexity, reason = "an error that gives the buffer back")]
     pub fn map<O: DmaBuffer, D: DmaRef<P>>(
         dma: D,
         owner: O,

@@ -65,6 +65,7 @@ mod check {
         });
     }
 
+    /// What this thread holds, outermost first.
     pub fn held() -> Vec<Rank> {
         RANKS.with_borrow(|ranks| ranks.clone())
     }
