@@ -90,6 +90,8 @@ impl<P: Platform> DeviceTable<P> {
         blocked: &Entry,
         settle: Settle<'_, E>,
     ) -> Result<(), E> {
+        // What the entry leads to is seen before the entry.
+        self.platform.publish();
         let old = self.load(source);
         if new.is_guest() && new.upper() != old.upper() {
             if old.is_guest() {
