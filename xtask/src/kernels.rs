@@ -76,15 +76,7 @@ fn linker() -> Option<&'static str> {
 /// Builds a kernel and tells where it is.
 pub fn build(arch: Arch) -> Result<PathBuf, String> {
     let folder = target().join("kernels");
-    let args = [
-        "build",
-        "--release",
-        "--locked",
-        "-p",
-        &format!("kernel-{}", arch.name()),
-        "--target",
-        arch.triple(),
-    ];
+    let args = ["build", "--release", "-p", &format!("kernel-{}", arch.name()), "--target", arch.triple()];
     let mut flags = vec!["-Crelocation-model=static".to_owned()];
     let mut command = match toolchain(arch)? {
         Toolchain::Rustup => {
