@@ -5,6 +5,11 @@
 //! | [`access`] | reaching configuration space: a trait, the enhanced access mechanism, bytes of a dump |
 //! | [`regs`] | offsets and bits |
 //! | [`caps`] | bounded walks of capability lists |
+//! | [`function`], [`config`] | one function: what is there, what is not, what could not be read |
+//! | [`topology`] | functions, the buses between them, virtual functions, who issues whose requests |
+//! | [`lspci`] | the same from the text that `lspci` prints |
+//! | [`quirks`] | what is known of particular devices, as data |
+//! | [`groups`] | two policies, and the reasons for what they say |
 //! | [`enumerate`] | bus numbers and base addresses, for machines whose firmware assigned none |
 //!
 //! Principles:
@@ -15,12 +20,22 @@
 extern crate alloc;
 
 pub mod access;
+mod acs;
 mod address;
 pub mod caps;
+pub mod config;
 pub mod enumerate;
 mod finding;
+pub mod function;
+pub mod groups;
+pub mod lspci;
+pub mod quirks;
 pub mod regs;
+pub mod topology;
 
 pub use access::{ConfigAccess, ConfigSpace, Ecam, FunctionSpace};
+pub use acs::{Acs, AcsBits};
 pub use address::{Bdf, BusId, NotABdf};
 pub use finding::{Finding, Problem};
+pub use function::{Fact, Function, PortType};
+pub use topology::Topology;

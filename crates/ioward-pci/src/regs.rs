@@ -47,14 +47,8 @@ pub const PREFETCH_LIMIT_UPPER: u16 = 0x2c;
 /// Type 1 header: upper 16 bits of the I/O base (15:0) and limit (31:16).
 pub const IO_UPPER: u16 = 0x30;
 
-/// Conventional capability: PCI-X (PCI-X Addendum 2.0).
-pub const CAP_PCIX: u8 = 0x07;
-/// Conventional capability: HyperTransport.
-pub const CAP_HT: u8 = 0x08;
 /// Conventional capability: subsystem IDs of a bridge.
 pub const CAP_BRIDGE_SUBSYSTEM: u8 = 0x0d;
-/// Conventional capability: AMD's IOMMU ("secure device").
-pub const CAP_SECURE_DEVICE: u8 = 0x0f;
 /// Conventional capability: PCI Express.
 pub const CAP_PCIE: u8 = 0x10;
 

@@ -204,13 +204,13 @@ impl Fabric {
 
 impl ConfigAccess for Fabric {
     fn read32(&self, function: Bdf, offset: u16) -> u32 {
-        if function.segment != 0 || offset >= 4096 || offset % 4 != 0 {
+        if function.segment != 0 || offset >= 4096 || !offset.is_multiple_of(4) {
             return u32::MAX;
         }
         self.find(function, |config| config.get(offset)).unwrap_or(u32::MAX)
     }
     fn write32(&self, function: Bdf, offset: u16, value: u32) {
-        if function.segment == 0 && offset < 4096 && offset % 4 == 0 {
+        if function.segment == 0 && offset < 4096 && offset.is_multiple_of(4) {
             self.find(function, |config| config.write(offset, value));
         }
     }

@@ -1,0 +1,144 @@
+//! What one function does with requests, whoever says so: its ACS registers, a quirk, or its type.
+
+use super::reason::Lack;
+use crate::{
+    AcsBits, PortType, Topology,
+    function::Fact,
+    quirks::{AcsQuirk, Match, Provides},
+    topology::Index,
+};
+
+/// Who says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Basis {
+    /// The ACS registers.
+    Registers,
+    /// A quirk.
+    Quirk {
+        /// The row.
+        row: &'static AcsQuirk,
+        /// How it was found to apply.
+        by: Match,
+    },
+    /// The capability is there but its bits were not read: what a kernel that uses an IOMMU sets at boot is assumed.
+    Assumed,
+    /// It is the only function of its device, and no port: there is no peer inside it.
+    Alone,
+    /// It has no ACS capability.
+    NoCapability,
+    /// Its type rules ACS out, or it is no PCI Express function.
+    Kind,
+    /// Its capabilities were not read.
+    Unseen,
+    /// A counterfactual.
+    Supposed,
+}
+
+/// What a function does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Isolation {
+    /// The bits that are set, or as good as set because what they control is not there.
+    pub on: AcsBits,
+    /// The bits that could be set and are not.
+    pub off: AcsBits,
+    /// Who says so.
+    pub basis: Basis,
+}
+
+const EVERYTHING: AcsBits = AcsBits(!AcsBits::EC.0);
+
+impl Isolation {
+    /// Of a function, as Linux sees it.
+    pub fn of(topology: &Topology, index: Index) -> Self {
+        let function = &topology.functions()[index];
+        let all = |basis| Self { on: EVERYTHING, off: AcsBits::NONE, basis };
+        let none = |basis| Self { on: AcsBits::NONE, off: AcsBits::NONE, basis };
+        if topology.override_of(index).isolates {
+            return all(Basis::Supposed);
+        }
+        if let Some((row, by)) = topology.acs_quirk(index) {
+            let basis = Basis::Quirk { row, by };
+            match row.provides {
+                Provides::Bits(bits) | Provides::Enabled(bits) => {
+                    return Self { on: bits, off: AcsBits::NONE, basis };
+                }
+                Provides::NextWord => {
+                    if let Fact::Present(acs) = function.acs {
+                        return match (acs.capability, acs.next_word) {
+                            (Some(capability), Some(control)) => Self::registers(capability, control, basis),
+                            // Text shows the wrong word. Linux sets the bits at boot.
+                            (Some(_), None) | (None, _) => all(basis),
+                        };
+                    }
+                }
+            }
+        }
+        match function.express {
+            Fact::Unseen => return none(Basis::Unseen),
+            Fact::Absent => return none(Basis::Kind),
+            Fact::Present(express) => match express.kind {
+                PortType::ToConventional | PortType::FromConventional | PortType::EventCollector => {
+                    return none(Basis::Kind);
+                }
+                PortType::RootPort | PortType::DownstreamPort => {}
+                PortType::Reserved(_) => return all(Basis::Alone),
+                _ if topology.is_multifunction(index) => {}
+                _ => return all(Basis::Alone),
+            },
+        }
+        match function.acs {
+            Fact::Unseen => none(Basis::Unseen),
+            Fact::Absent => none(Basis::NoCapability),
+            Fact::Present(acs) => match (acs.capability, acs.control) {
+                (Some(capability), Some(control)) => Self::registers(capability, control, Basis::Registers),
+                _ => all(Basis::Assumed),
+            },
+        }
+    }
+
+    /// A bit that is not in the capability controls something that is not there, except for egress control.
+    fn registers(capability: AcsBits, control: AcsBits, basis: Basis) -> Self {
+        let mask = AcsBits(0x7f);
+        let controllable = capability & mask;
+        Self {
+            on: (control & mask) | (!capability & !AcsBits::EC),
+            off: controllable & !control & !AcsBits::EC,
+            basis,
+        }
+    }
+
+    /// Whether it does all of `bits`.
+    pub const fn covers(&self, bits: AcsBits) -> bool {
+        self.on.covers(bits)
+    }
+
+    /// Whether nothing in it is assumed.
+    pub fn is_sure(&self) -> bool {
+        match self.basis {
+            Basis::Assumed | Basis::Unseen => false,
+            Basis::Quirk { row, by } => {
+                by == Match::Ids && !matches!(row.provides, Provides::NextWord) || row.is_decided(self)
+            }
+            _ => true,
+        }
+    }
+
+    /// Why it does not do all of `bits`.
+    pub fn lack(&self, topology: &Topology, index: Index, bits: AcsBits) -> Lack {
+        match self.basis {
+            Basis::Quirk { row, .. } if self.off.is_empty() => Lack::Quirk(row.what),
+            Basis::Unseen => Lack::Unseen,
+            Basis::NoCapability => Lack::NoCapability,
+            Basis::Kind if topology.functions()[index].express == Fact::Absent => Lack::NotExpress,
+            Basis::Kind => Lack::Kind,
+            _ => Lack::NotSet(bits & self.off),
+        }
+    }
+}
+
+impl AcsQuirk {
+    /// Whether the answer would be the same without the assumption: a control word that was really read.
+    fn is_decided(&self, isolation: &Isolation) -> bool {
+        self.provides == Provides::NextWord && isolation.on != EVERYTHING
+    }
+}

@@ -1,0 +1,178 @@
+//! Why functions are together.
+
+use crate::{AcsBits, Bdf, PortType, Topology, quirks::AliasQuirk, topology::Override};
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Why a function does not isolate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lack {
+    /// It has no ACS capability.
+    NoCapability,
+    /// These bits are supported but not set.
+    NotSet(AcsBits),
+    /// These bits are set, but egress control lets some peers be reached directly all the same.
+    EgressControl,
+    /// It is no PCI Express function, so it has no ACS.
+    NotExpress,
+    /// It is a bridge between PCI Express and conventional PCI, or an event collector: ACS does not apply to it.
+    Kind,
+    /// A row of [`crate::quirks::ACS`] says that it does not, whatever its capability says.
+    Quirk(&'static str),
+    /// Nobody could read its capabilities, so the worst is assumed.
+    Unseen,
+}
+
+/// A fact that ties functions together. Taking it away ([`Topology::without`]) unties them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cause {
+    /// A port or function lets requests through to its peers that should go to the root.
+    NotIsolated {
+        /// Which.
+        function: Bdf,
+        /// Its type, if it has one.
+        kind: Option<PortType>,
+        /// Why.
+        lack: Lack,
+    },
+    /// A bridge puts one requester ID on everything from below, or what is below shares its wires.
+    Conventional {
+        /// Which.
+        bridge: Bdf,
+        /// The requester ID that stands for all of it.
+        requester: u16,
+    },
+    /// A function's requests carry another requester ID of its bus.
+    Alias {
+        /// Which.
+        function: Bdf,
+        /// The device and function number that it uses.
+        devfn: u8,
+        /// The row that says so; firmware says so if there is none.
+        row: Option<&'static AliasQuirk>,
+        /// The function was recognised by its name, since the dump has no IDs.
+        by_name: bool,
+    },
+    /// A VMD controller issues the requests of everything in its segment as its own.
+    Owned {
+        /// The function.
+        function: Bdf,
+        /// The controller.
+        controller: Bdf,
+    },
+}
+
+impl Cause {
+    /// The function or bridge that the fact is about.
+    pub const fn subject(&self) -> Bdf {
+        match *self {
+            Self::NotIsolated { function, .. }
+            | Self::Alias { function, .. }
+            | Self::Owned { function, .. } => function,
+            Self::Conventional { bridge, .. } => bridge,
+        }
+    }
+}
+
+/// Why `member` is in the group of `with`. All causes hold at once: each alone would do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reason {
+    /// The function.
+    pub member: Bdf,
+    /// With whom.
+    pub with: Bdf,
+    /// What ties them; never empty.
+    pub causes: Vec<Cause>,
+}
+
+impl Topology {
+    /// The same machine without some facts: a port isolates, a bridge leaves requester IDs alone, and so on. What the
+    /// policies make of it is what would be if that were so.
+    pub fn without(&self, causes: &[Cause]) -> Self {
+        let mut changed = self.clone();
+        for cause in causes {
+            let Some(index) = changed.find(cause.subject()) else { continue };
+            let taken: &mut Override = changed.overrides.entry(index).or_default();
+            match cause {
+                Cause::NotIsolated { .. } => taken.isolates = true,
+                Cause::Conventional { .. } => (taken.no_takeover, taken.isolates) = (true, true),
+                Cause::Alias { .. } => taken.no_aliases = true,
+                Cause::Owned { .. } => taken.no_owner = true,
+            }
+        }
+        changed
+    }
+}
+
+/// What a function is, in words.
+struct Kind(Option<PortType>);
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Some(PortType::RootPort) => "root port",
+            Some(PortType::DownstreamPort) => "downstream port",
+            Some(PortType::UpstreamPort) => "upstream port",
+            Some(PortType::ToConventional | PortType::FromConventional) => "bridge",
+            Some(PortType::IntegratedEndpoint) => "integrated endpoint",
+            Some(PortType::EventCollector) => "event collector",
+            Some(PortType::Endpoint | PortType::LegacyEndpoint | PortType::Reserved(_)) | None => "function",
+        })
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NotIsolated { function, kind, lack } => {
+                write!(f, "{} {function} ", Kind(kind))?;
+                match lack {
+                    Lack::NoCapability => f.write_str("has no ACS capability"),
+                    Lack::NotSet(bits) => write!(f, "could set the ACS bits {bits} but they are off"),
+                    Lack::EgressControl => {
+                        f.write_str("lets egress control decide which peers are reached directly")
+                    }
+                    Lack::NotExpress => f.write_str("is not PCI Express and cannot isolate"),
+                    Lack::Kind => f.write_str("is of a type that cannot isolate"),
+                    Lack::Quirk(what) => write!(f, "is {what}"),
+                    Lack::Unseen => {
+                        f.write_str("could not be looked into (run as root), so it is taken not to isolate")
+                    }
+                }
+            }
+            Self::Conventional { bridge, requester } => write!(
+                f,
+                "bridge {bridge} gives everything below it the one requester ID {:02x}:{:02x}.{}",
+                requester >> 8,
+                requester >> 3 & 0x1f,
+                requester & 7
+            ),
+            Self::Alias { function, devfn, row, by_name } => {
+                write!(
+                    f,
+                    "{function} also issues requests as {:02x}.{} of its bus: ",
+                    devfn >> 3,
+                    devfn & 7
+                )?;
+                match row {
+                    Some(row) if by_name => write!(f, "by its name it is {} ({})", row.what, row.source),
+                    Some(row) => write!(f, "it is {} ({})", row.what, row.source),
+                    None => f.write_str("firmware says so"),
+                }
+            }
+            Self::Owned { function, controller } => {
+                write!(f, "VMD controller {controller} issues the requests of {function} as its own")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is with {} because ", self.member, self.with)?;
+        for (index, cause) in self.causes.iter().enumerate() {
+            write!(f, "{}{cause}", if index == 0 { "" } else { ", and " })?;
+        }
+        Ok(())
+    }
+}
