@@ -1,7 +1,12 @@
 //! What a quiet unit must not hold: stale entries.
 
-use super::unit::Unit;
+use super::{
+    device::{DteMeaning, decode},
+    unit::Unit,
+};
+use ioward_spec::amdvi::control;
 use ioward_types::SourceId;
+use std::collections::BTreeMap;
 
 impl Unit {
     /// Reports every cached structure that memory contradicts. Only at an instant at which software owes no
@@ -17,6 +22,7 @@ impl Unit {
                 );
             }
         }
+        self.audit_domains();
         for ((domain, pasid), entry) in &self.caches.gcr3 {
             if self.changed(entry.from.0, entry.from.1) {
                 self.violation(
@@ -46,6 +52,29 @@ impl Unit {
                     format!(
                         "the translation of {:#x} of domain {domain}, PASID {pasid:?}, is stale",
                         leaf.base
+                    ),
+                );
+            }
+        }
+    }
+
+    /// Devices of one domain ID share what is cached under it, so their tables must be the same.
+    fn audit_domains(&self) {
+        let mut tables = BTreeMap::new();
+        for (device, words) in &self.caches.devices {
+            let meaning = decode(&self.config, self.registers.is(control::GT_EN), words);
+            let DteMeaning::Translated(entry) = meaning else { continue };
+            if meaning.is_blocked() {
+                continue;
+            }
+            let shape = (entry.mode, entry.root, entry.guest);
+            let (first, known) = *tables.entry(entry.domain).or_insert((*device, shape));
+            if known != shape {
+                self.violation(
+                    "48882 §2.2.2.1",
+                    format!(
+                        "devices {first:#x} and {device:#x} have domain {} and different tables",
+                        entry.domain
                     ),
                 );
             }

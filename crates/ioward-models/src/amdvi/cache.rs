@@ -129,6 +129,8 @@ pub(super) struct Caches {
     links: BTreeMap<(Space, u8, u64), Link>,
     pub gcr3: BTreeMap<Space, Gcr3>,
     poison: Option<Poison>,
+    /// Page sizes that were ever cached, as a set of powers of two.
+    sizes: u64,
     clock: u64,
 }
 
@@ -140,6 +142,7 @@ impl Caches {
 
     pub fn leaf(&self, space: Space, at: u64) -> Option<Leaf> {
         (12..64u8)
+            .filter(|shift| self.sizes >> shift & 1 != 0)
             .filter_map(|shift| self.leaves.get(&(space, shift, at >> shift << shift)))
             .min_by_key(|leaf| leaf.age)
             .copied()
@@ -147,6 +150,7 @@ impl Caches {
 
     pub fn put_leaf(&mut self, space: Space, leaf: Leaf) {
         self.clock += 1;
+        self.sizes |= leaf.page;
         let key = (space, leaf.page.trailing_zeros() as u8, leaf.base);
         self.leaves.insert(key, Leaf { age: self.clock, ..leaf });
     }
@@ -221,7 +225,7 @@ impl Caches {
         if let Some(poison) = &mut self.poison {
             if what.range == Range::ALL && what.directories {
                 poison.whole.insert(what.space);
-            } else {
+            } else if !poison.all && !poison.whole.contains(&what.space) {
                 poison.parts.push(*what);
             }
         }

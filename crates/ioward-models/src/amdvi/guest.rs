@@ -3,6 +3,7 @@
 use super::{
     cache::{Gcr3, Leaf, Link},
     device::{Guest, Translated},
+    host::identity,
     log::WalkFault,
     unit::Unit,
 };
@@ -43,21 +44,7 @@ impl Unit {
         match walked {
             Ok(leaf) => self.caches.put_leaf(space, leaf),
             Err(WalkFault::NotPresent) if self.config.np_cache => {
-                let base = at & !0xfff;
-                let nothing = Leaf {
-                    base,
-                    page: 0x1000,
-                    to: 0,
-                    gpa: base,
-                    present: false,
-                    read: false,
-                    write: false,
-                    execute: false,
-                    user: false,
-                    dirty: true,
-                    from: None,
-                    age: 0,
-                };
+                let nothing = Leaf { present: false, ..identity(at) };
                 self.caches.put_leaf(space, nothing);
             }
             Err(_) => {}
@@ -113,7 +100,10 @@ impl Unit {
                 let gpa_page = 1u64 << shift;
                 let gpa = address & !(gpa_page - 1);
                 let inside = at & (gpa_page - 1);
-                let host = self.host(entry, gpa + inside, write)?;
+                let host = match entry.mode {
+                    0 => Leaf { base: gpa, page: gpa_page, to: gpa, ..identity(gpa) },
+                    _ => self.host(entry, gpa + inside, write)?,
+                };
                 let page = gpa_page.min(host.page);
                 let offset = inside & !(page - 1);
                 let leaf = Leaf {

@@ -175,7 +175,7 @@ impl Unit {
 }
 
 /// With Mode zero: 4 KiB at a time, as far as the device is allowed anything.
-fn identity(at: u64) -> Leaf {
+pub(super) fn identity(at: u64) -> Leaf {
     let base = at & !0xfff;
     Leaf {
         base,
