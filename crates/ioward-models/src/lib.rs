@@ -9,13 +9,14 @@
 //!    and RISC-V need is tested on any host.
 //!
 //! [`platform::SimPlatform`] is the `Platform` that drivers and the subsystem run on over simulated [`memory`].
-//! [`dma::DmaEngine`] is the device. IOMMUs: [`amdvi`].
+//! [`dma::DmaEngine`] is the device. IOMMUs: [`amdvi`] and [`smmuv3`].
 
 pub mod amdvi;
 pub mod dma;
 pub mod memory;
 pub mod model;
 pub mod platform;
+pub mod smmuv3;
 pub mod violation;
 
 pub use dma::{DmaEngine, DmaError};
