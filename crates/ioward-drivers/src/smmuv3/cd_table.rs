@@ -162,7 +162,6 @@ impl<P: Platform> CdTable<P> {
         copy: Shared<P>,
         run: &mut Run<'_>,
     ) -> Result<Written<P>, Hung> {
-        self.platform.publish();
         match &mut self.shape {
             Shape::Pair { .. } => Ok(Written::Done),
             Shape::Linear(table) => Ok(Written::Moved(Some(core::mem::replace(table, copy)))),

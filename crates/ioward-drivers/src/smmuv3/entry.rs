@@ -21,9 +21,9 @@ pub(super) type Words = [u64; 8];
 /// How a change can be made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Change {
-    /// Old and new are equal.
+    /// Old and new mean the same.
     None,
-    /// Fill, flip, clear. Each of the three is a set of words to store; `flip` differs from `fill` in at most one word.
+    /// All words to store first, and then all of them again; the second differ from the first in at most one word.
     InPlace { fill: Words, flip: Words },
     /// At least two words that both meanings read differ.
     Elsewhere,
@@ -31,10 +31,10 @@ pub(super) enum Change {
 
 /// Finds out how `old` can become `new`, where `used` tells which bits of an entry its meaning depends on.
 pub(super) fn plan(old: &Words, new: &Words, used: impl Fn(&Words) -> Words) -> Change {
-    if old == new {
+    let (by_old, by_new) = (used(old), used(new));
+    if by_old == by_new && (0..8).all(|n| (old[n] ^ new[n]) & by_new[n] == 0) {
         return Change::None;
     }
-    let (by_old, by_new) = (used(old), used(new));
     let fill: Words = core::array::from_fn(|n| old[n] & by_old[n] | new[n] & !by_old[n]);
     let mut flip: Words = core::array::from_fn(|n| new[n] & by_new[n] | fill[n] & !by_new[n]);
     let mut critical = (0..8).filter(|&n| flip[n] != fill[n]);
@@ -63,9 +63,10 @@ pub(super) fn read<P: Platform>(memory: &Shared<P>, offset: usize) -> Words {
     core::array::from_fn(|n| memory.load(offset + 8 * n))
 }
 
-/// Writes an entry that the SMMU cannot reach yet: nothing points at it, or what does has not been published.
+/// Writes an entry that the SMMU cannot reach yet. Whatever is stored next, a pointer to it, is seen only after it.
 pub(super) fn write_unreachable<P: Platform>(memory: &Shared<P>, offset: usize, new: &Words) {
     store(memory, offset, new);
+    memory.publish();
 }
 
 /// Makes a change in place, with `invalidate` after each step. `Ok(false)`: it cannot be made in place and nothing was
@@ -84,7 +85,7 @@ pub(super) fn write_in_place<P: Platform>(
         Change::InPlace { fill, flip } => (fill, flip),
         Change::Elsewhere => return Ok(false),
     };
-    for step in [&fill, &flip, new] {
+    for step in [&fill, &flip] {
         if store(memory, offset, step) {
             invalidate()?;
         }
@@ -120,6 +121,7 @@ mod tests {
         let new = [2, 8, 0, 0, 0, 0, 0, 0];
         assert_eq!(plan(&old, &new, used), Change::Elsewhere);
         assert_eq!(plan(&new, &new, used), Change::None);
+        assert_eq!(plan(&[1, 7, 5, 0, 0, 0, 0, 0], &[1, 7, 0, 0, 0, 0, 0, 0], used), Change::None);
     }
 
     #[test]

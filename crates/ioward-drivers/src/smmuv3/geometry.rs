@@ -7,6 +7,8 @@ use ioward_types::{Format, IommuId, Root, TableConfig};
 
 /// The narrowest input that a table may have: TxSZ is at most 39 (IHI 0070, 5.2 and 5.4, without IDR3.STT).
 const NARROWEST: u8 = 64 - 39;
+/// The narrowest input of stage 2 tables of ours: one that every granule has a starting level for.
+const NARROWEST_STAGE_2: u8 = 32;
 
 /// A table as STE and CD describe it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,6 +34,15 @@ fn page_sizes(granule: u64) -> u64 {
         0x1000 => 1 << 12 | 1 << 21 | 1 << 30,
         0x4000 => 1 << 14 | 1 << 25,
         _ => 1 << 16 | 1 << 29,
+    }
+}
+
+/// Leaves of several entries with the Contiguous bit, which every SMMU accepts (Arm ARM, D8.6.1).
+fn contiguous_sizes(granule: u64) -> u64 {
+    match granule {
+        0x1000 => 1 << 16 | 1 << 25 | 1 << 34,
+        0x4000 => 1 << 21 | 1 << 30,
+        _ => 1 << 21 | 1 << 34,
     }
 }
 
@@ -62,7 +73,7 @@ impl Features {
     }
 
     /// How it would serve these requirements. `addr_bits` narrows the input, which saves levels, down to what TxSZ can
-    /// say: 25 bits; keeping IOVAs below an even smaller limit is for whoever allocates them.
+    /// say (25 bits) or stage 2 can start at (32); keeping IOVAs below an even smaller limit is for whoever allocates them.
     pub fn plan(&self, iommu: IommuId, wish: &Requirements) -> Result<Plan, Refused> {
         let unsupported = |what| Err(Refused::Unsupported { iommu, what });
         let format = match (wish.pasid_bits, wish.nest_parent) {
@@ -81,11 +92,14 @@ impl Features {
         if wish.dirty && !self.dirty {
             return unsupported("hardware update of dirty state (IDR0.HTTU)");
         }
-        let stage = if format == Format::ArmStage1 { Stage::One } else { Stage::Two };
+        let (stage, narrowest) = match format {
+            Format::ArmStage1 => (Stage::One, NARROWEST),
+            _ => (Stage::Two, NARROWEST_STAGE_2),
+        };
         let granule = self.best_granule();
         Ok(Plan::Tables(TableConfig {
             format,
-            in_bits: self.in_bits(stage, granule).min(wish.addr_bits).max(NARROWEST),
+            in_bits: self.in_bits(stage, granule).min(wish.addr_bits).max(narrowest),
             out_bits: self.out_bits(granule),
             page_sizes: page_sizes(granule),
             coherent: self.coherent,
@@ -106,7 +120,7 @@ impl Features {
         if granule & self.granules == 0 || granule & (granule.wrapping_sub(1)) != 0 {
             return misfit("its granule is not implemented (IDR5)");
         }
-        if config.page_sizes & !page_sizes(granule) != 0 {
+        if config.page_sizes & !(page_sizes(granule) | contiguous_sizes(granule)) != 0 {
             return misfit("it has leaves of a size that its granule does not allow");
         }
         let (input, output) = (self.in_bits(stage, granule), self.out_bits(granule));
@@ -165,11 +179,24 @@ impl Features {
         if !root.at.0.is_multiple_of(align) {
             return misfit("its root is not aligned to its size");
         }
-        if root.at >= self.below() || root.at.0 >> 52 != 0 {
-            return misfit("its root is outside the output address size (IDR5.OAS)");
+        // The smallest size that IPS and S2PS can say and that covers the table's output.
+        let fits = |bits: &u8| *bits >= config.out_bits;
+        let Some(ps) = idr5::oas::BITS.iter().position(fits) else {
+            return Err(Refused::Width { iommu, has: self.oas_bits, needs: config.out_bits });
+        };
+        if root.at.0 >> self.oas_bits.min(idr5::oas::BITS[ps]) != 0 {
+            return misfit("its root is outside its own output width");
         }
-        let ps = idr5::oas::BITS.iter().position(|&bits| bits >= config.out_bits).unwrap_or(0) as u64;
         let tsz = u64::from(64 - config.in_bits);
-        Ok(Walk { stage, root: root.at.0, tsz, tg, sl0, ps, coherent: config.coherent, dirty: config.dirty })
+        Ok(Walk {
+            stage,
+            root: root.at.0,
+            tsz,
+            tg,
+            sl0,
+            ps: ps as u64,
+            coherent: config.coherent,
+            dirty: config.dirty,
+        })
     }
 }

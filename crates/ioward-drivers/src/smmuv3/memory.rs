@@ -48,6 +48,11 @@ impl<P: Platform> Shared<P> {
         }
     }
 
+    /// What was stored until now is seen before anything that is stored from now on.
+    pub fn publish(&self) {
+        self.platform.publish();
+    }
+
     /// Reads `N` words that the SMMU wrote.
     pub fn fetch<const N: usize>(&self, offset: usize) -> [u64; N] {
         if !self.coherent

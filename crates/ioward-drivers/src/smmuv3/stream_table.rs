@@ -173,7 +173,6 @@ impl<P: Platform> StreamTable<P> {
             copy.store(at, old.load(at));
         }
         entry::write_unreachable(&copy, (source.0 & ((1 << *split) - 1)) as usize * BYTES, new);
-        self.platform.publish();
         l1.store(index as usize * l1std::BYTES, descriptor(&copy, *split));
         let old = arrays.insert(index, copy)?;
         // The descriptor led to the entries of all sources of the array.
