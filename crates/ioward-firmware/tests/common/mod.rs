@@ -1,6 +1,8 @@
 //! Where the corpus is, and what `iasl` says of its tables.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod build;
+
 use std::{
     collections::BTreeSet,
     fs,
