@@ -103,11 +103,11 @@ impl Memory {
     fn live(&self) -> usize {
         self.0.book.lock().unwrap().live.iter().filter(|live| **live).count()
     }
-    /// Where a walker that does not snoop gets, three levels down; the marks of cleaned links do not matter to it.
+    /// Where a walker that does not snoop gets, two levels down; the marks of cleaned links do not matter to it.
     fn device_finds(&self, root: PhysAddr, at: u64) -> Option<u64> {
         let book = self.0.book.lock().unwrap();
         let mut table = root.0;
-        for shift in [14, 13, 12] {
+        for shift in [13, 12] {
             let raw = *book.seen.get(&(table + (at >> shift & 1) * 8))?;
             if raw & 1 == 0 {
                 return None;
@@ -162,7 +162,7 @@ unsafe impl Mem for Memory {
     fn publish(&self) {}
 }
 
-/// Three levels, eight pages: a leaf table holds pages 0 and 1, the next 2 and 3.
+/// With 15 bits three levels and eight pages: a leaf table holds pages 0 and 1, the next 2 and 3.
 fn table(memory: &Memory, coherent: bool, in_bits: u8) -> Arc<Table<Tiny, Memory>> {
     let config = TableConfig {
         format: ioward_types::Format::AmdV1,
@@ -258,9 +258,12 @@ fn loom_two_subtrees_go_at_once() {
 
 #[test]
 fn loom_whoever_has_mapped_is_seen_by_a_walker_that_does_not_snoop() {
-    loom::model(|| {
-        let memory = Memory::new(6, true);
-        let table = table(&memory, false, 15);
+    // Every word of every clean is a step of its own: too many for all interleavings.
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let memory = Memory::new(4, true);
+        let table = table(&memory, false, 14);
         let (other, its) = (table.clone(), memory.clone());
         let root = table.root().at;
         let neighbour = thread::spawn(move || {
