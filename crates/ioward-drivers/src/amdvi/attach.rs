@@ -172,8 +172,32 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             source.five = five;
         }
         source.rid = new;
-        self.write(key, source, before)?;
+        self.change(key, source, before, old)?;
         self.leave(key, source, old)
+    }
+
+    /// Writes the entry, or, where it says that already, only sees to the place where requests without a PASID hang.
+    fn change(&self, key: u32, source: &mut Source<P>, before: Vec<Forget>, old: Rid) -> Result<(), Refused> {
+        if let (Some(behind), true) = (&source.behind, self.table.load(key) == source.entry(&self.fixed)) {
+            let target = Target { domain: behind.domain, pasid: 0 };
+            let place = match source.rid {
+                Rid::Guest { .. } => self.place(target, matches!(old, Rid::Guest { .. })),
+                _ => Vec::new(),
+            };
+            return self.see_to(key, source, place);
+        }
+        self.write(key, source, before)
+    }
+
+    /// Makes caches forget what they held of places in the guest CR3 table. On `Err` the source is blocked.
+    fn see_to(&self, key: u32, source: &mut Source<P>, place: Vec<Forget>) -> Result<(), Refused> {
+        match self.forget(key, self.caches_ahead(key), &place) {
+            Ok(()) => Ok(()),
+            Err(hung) => {
+                self.fail(key, source, place);
+                Err(hung.into())
+            }
+        }
     }
 
     /// The RID left `old`, and caches have forgotten it: the place where it hung is cleared.
@@ -187,11 +211,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
                 behind.table.clear(Pasid(0));
                 if source.uses_guest() {
                     // With PASIDs beside it the place can still be reached as PASID zero.
-                    let place = Forget::Guest(target);
-                    if let Err(hung) = self.forget(key, self.caches_ahead(key), &[place]) {
-                        self.fail(key, source, alloc::vec![place]);
-                        return Err(hung.into());
-                    }
+                    self.see_to(key, source, self.place(target, true))?;
                 }
             }
         }
@@ -229,7 +249,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             let what = "tables of four and of five levels behind one guest CR3 table";
             return Err(Refused::Shape { iommu, table: Format::AmdV2, what });
         }
-        let mut before = self.everything(source);
+        let before = self.everything(source);
         let behind = self.behind(source)?;
         behind.table.reserve(pasid)?;
         let target = Target { domain: behind.domain, pasid: pasid.0 };
@@ -237,13 +257,10 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         behind.table.set(pasid, root);
         let old = source.pasids.insert(pasid.0, tag);
         source.five = five;
-        let place = Forget::Guest(target);
         if first {
-            before.push(place);
             self.write(key, source, before)?;
-        } else if let Err(hung) = self.forget(key, self.caches_ahead(key), &[place]) {
-            self.fail(key, source, alloc::vec![place]);
-            return Err(hung.into());
+        } else {
+            self.see_to(key, source, self.place(target, old.is_some()))?;
         }
         if let Some(old) = old.filter(|old| *old != tag) {
             self.domains.lock().remove_target(old, target);
@@ -257,9 +274,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         let Some(behind) = &source.behind else { return self.owed(source) };
         let target = Target { domain: behind.domain, pasid: pasid.0 };
         behind.table.clear(pasid);
-        let place = Forget::Guest(target);
-        if let Err(hung) = self.forget(key, self.caches_ahead(key), &[place]) {
-            self.fail(key, source, alloc::vec![place]);
+        if let Err(Refused::Hung(hung)) = self.see_to(key, source, self.place(target, true)) {
             return Blocked::Unconfirmed(hung);
         }
         source.pasids.remove(&pasid.0);

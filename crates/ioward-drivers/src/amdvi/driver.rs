@@ -145,6 +145,10 @@ impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
         let Some(mut source) = sources.claimed.remove(&key) else {
             return self.unconfirmed("a slot that nobody claimed");
         };
+        if let Some(behind) = &source.behind {
+            // The ID will name something else, and the table's memory will be something else.
+            source.owed.push(Forget::Domain(behind.domain));
+        }
         let blocked = self.block_source(key, &mut source, gone);
         if blocked == Blocked::Confirmed
             && let Some(behind) = source.behind.take()

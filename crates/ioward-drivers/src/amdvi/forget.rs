@@ -13,12 +13,15 @@ use ioward_types::{Mmio, Pasid, Platform};
 /// What caches may hold of a source and must forget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Forget {
-    /// Its device table entry, and what its device cached of requests without a PASID.
+    /// Its device table entry.
     Entry,
-    /// Everything under a domain ID.
+    /// Everything under a domain ID, of PASIDs too: an address of the domain's own names every translation built on it,
+    /// and all of them name all (48882 §2.4.3).
     Domain(u16),
     /// Everything of one PASID under a domain ID; PASID zero: of requests without one.
     Guest(Target),
+    /// What the device itself cached of one PASID, or of requests without one.
+    Device(Option<Pasid>),
 }
 
 impl<M: Mmio, P: Platform> AmdVi<M, P> {
@@ -30,6 +33,9 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
 
     /// Tells caches to forget, and waits until they have. `ats`: the device's own too.
     pub(super) fn forget(&self, key: u32, ats: bool, what: &[Forget]) -> Result<(), Hung> {
+        if what.is_empty() {
+            return Ok(());
+        }
         let source = key as u16;
         let before = self.timeouts(ats);
         self.commands.run(&self.unit, |batch| {
@@ -40,19 +46,13 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
                     Forget::Guest(Target { domain, pasid }) => {
                         Command::invalidate_iommu_pages(domain, Some(Pasid(pasid)), Block::All, true)
                     }
+                    Forget::Device(_) => continue,
                 })?;
             }
             // The IOMMU first: a device that asks again must not be answered from what was to be forgotten.
             for forget in what.iter().filter(|_| ats) {
-                match *forget {
-                    Forget::Entry => {
-                        batch.push(Command::invalidate_iotlb_pages(source, None, Block::All))?;
-                    }
-                    Forget::Guest(Target { pasid, .. }) if pasid != 0 => {
-                        let pasid = Some(Pasid(pasid));
-                        batch.push(Command::invalidate_iotlb_pages(source, pasid, Block::All))?;
-                    }
-                    Forget::Domain(_) | Forget::Guest(_) => {}
+                if let Forget::Device(pasid) = *forget {
+                    batch.push(Command::invalidate_iotlb_pages(source, pasid, Block::All))?;
                 }
             }
             Ok(())
@@ -88,12 +88,24 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         if source.uses_guest()
             && let Some(behind) = &source.behind
         {
-            let domain = behind.domain;
-            list.push(Forget::Domain(domain));
-            let pasids = core::iter::once(0).chain(source.pasids.keys().copied());
-            list.extend(pasids.map(|pasid| Forget::Guest(Target { domain, pasid })));
+            let all = Forget::Domain(behind.domain);
+            if !list.contains(&all) {
+                list.push(all);
+            }
         }
+        list.push(Forget::Device(None));
+        list.extend(source.pasids.keys().map(|pasid| Forget::Device(Some(Pasid(*pasid)))));
         list
+    }
+
+    /// What caches may hold of one place in a guest CR3 table, the entry that leads there staying as it is. `held`:
+    /// something was in that place.
+    pub(super) fn place(&self, target: Target, held: bool) -> Vec<Forget> {
+        if !held && !self.features.np_cache {
+            return Vec::new();
+        }
+        let pasid = (target.pasid != 0).then_some(Pasid(target.pasid));
+        alloc::vec![Forget::Guest(target), Forget::Device(pasid)]
     }
 
     /// One batch for many flushes.
