@@ -8,7 +8,7 @@ mod boot;
 mod tree;
 
 use core::arch::asm;
-use ioward_types::{PhysAddr, Span, describe::Table};
+use ioward::types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, say, script::Reports};
 
 static BOARD: Board = Board { put, nanos, off };

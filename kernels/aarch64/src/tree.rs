@@ -1,9 +1,9 @@
 //! What the kernel itself wants from the device tree: its command line, and what the PCI host bridge passes on.
 
 use alloc::vec::Vec;
-use ioward_firmware::devicetree::{Path, Tree};
-use ioward_pci::enumerate::{Space, Window};
-use ioward_types::PhysAddr;
+use ioward::firmware::devicetree::{Path, Tree};
+use ioward::pci::enumerate::{Space, Window};
+use ioward::types::PhysAddr;
 
 /// The boot table maps so much: what lies above cannot be reached.
 const MAPPED: u64 = 512 << 30;

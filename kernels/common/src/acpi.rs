@@ -1,6 +1,6 @@
 //! From the root pointer to the tables, in memory that is mapped where it is.
 
-use ioward_types::{PhysAddr, Span};
+use ioward::types::{PhysAddr, Span};
 
 /// Bytes of firmware's, for as long as the kernel runs.
 ///

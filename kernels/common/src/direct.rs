@@ -10,11 +10,11 @@ use alloc::{
     sync::Arc,
     vec::Vec,
 };
-use ioward_core::driver::{
+use ioward::core::driver::{
     Blocked, Claim, Driver, Event, Fault, Flush, Plan, Requirements, Slot, Translation,
 };
-use ioward_pgtable::AnyTable;
-use ioward_types::{Attributes, Iova, PhysAddr, SourceId, Span, Tag};
+use ioward::pgtable::AnyTable;
+use ioward::types::{Attributes, Iova, PhysAddr, SourceId, Span, Tag};
 
 /// One source, its page table and its driver.
 pub struct Direct {
@@ -40,8 +40,20 @@ impl Direct {
     }
 
     /// The shape of the table.
-    pub fn config(&self) -> ioward_types::TableConfig {
+    pub fn config(&self) -> ioward::types::TableConfig {
         self.table.config()
+    }
+
+    /// Gives everything back; the source is blocked.
+    pub fn close(self) -> Result<(), String> {
+        let Self { driver, slot, table, tag, .. } = self;
+        if let Blocked::Unconfirmed(hung) = driver.release(slot, false) {
+            return Err(hung.to_string());
+        }
+        driver.untag(tag).map_err(|why| why.to_string())?;
+        // SAFETY: no entry holds it any more, and caches have forgotten it.
+        unsafe { table.destroy() };
+        Ok(())
     }
 
     fn install(&self) -> Result<(), String> {

@@ -1,8 +1,8 @@
 //! QEMU's `edu` device: a DMA engine that goes where it is told (QEMU, docs/specs/edu.rst).
 
 use crate::pci::Pci;
-use ioward_pci::Bdf;
-use ioward_types::{Iova, Mmio as _, MmioPtr, Nanos, Platform};
+use ioward::pci::Bdf;
+use ioward::types::{Iova, Mmio as _, MmioPtr, Nanos, Platform};
 
 /// Vendor in the lower half, device in the upper.
 const ID: u32 = 0x11e8_1234;

@@ -1,52 +1,44 @@
-//! From what firmware describes to drivers.
+//! From what was discovered to drivers.
 
-use crate::{found::Found, platform::Kernel, say};
+use crate::{platform::Kernel, say};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::ptr::NonNull;
-use ioward_core::driver::Driver;
-use ioward_drivers::{amdvi, smmuv3};
-use ioward_types::{
-    IommuId, MmioPtr, PhysAddr, Span,
-    describe::{IommuKind, NodeId},
+use ioward::{
+    core::driver::Driver,
+    discover::{Machine, UnitKind},
+    drivers::{amdvi, smmuv3},
+    types::{MmioPtr, PhysAddr, Span},
 };
-
-/// An IOMMU that is driven.
-pub struct Driven {
-    /// What firmware's scopes call it.
-    pub node: NodeId,
-    /// Its driver.
-    pub driver: Arc<dyn Driver>,
-}
 
 /// Brings up every IOMMU that firmware describes and enables; every source starts blocked.
 ///
 /// # Safety
 /// The registers that firmware names are mapped where they are, and nobody else drives them.
-pub unsafe fn bring_up(found: &Found) -> Result<Vec<Driven>, String> {
-    let mut driven = Vec::new();
-    for (number, iommu) in found.iommus().enumerate() {
-        let span = iommu.registers.ok_or_else(|| format!("{} at {}: no registers", iommu.kind, iommu.id))?;
-        say!("iommu {} {} {span}", iommu.kind, iommu.name);
-        let id = IommuId(number as u32);
+pub unsafe fn bring_up(machine: &Machine) -> Result<Vec<Arc<dyn Driver>>, String> {
+    let mut drivers = Vec::new();
+    for unit in machine.iommus.iter().filter(|unit| unit.enabled) {
+        let span = unit.registers.ok_or_else(|| format!("{}: no registers", unit.name))?;
+        say!("iommu {} {} {span}", unit.id, unit.name);
         // SAFETY: as promised by the caller.
         let registers = || unsafe { mapped(span) }.ok_or("registers at address zero");
-        let driver: Arc<dyn Driver> = match iommu.kind {
-            IommuKind::SmmuV3(firmware) => {
-                let config = smmuv3::Config { firmware, ..Default::default() };
-                let unit =
-                    smmuv3::SmmuV3::bring_up(id, registers()?, &config, &Kernel, smmuv3::BringUp::Cold);
-                Arc::new(unit.map_err(|why| format!("{}: {why}", iommu.name))?)
+        let driver: Arc<dyn Driver> = match &unit.kind {
+            UnitKind::SmmuV3(firmware) => {
+                let config = smmuv3::Config { firmware: *firmware, ..Default::default() };
+                let cold = smmuv3::BringUp::Cold;
+                let smmu = smmuv3::SmmuV3::bring_up(unit.id, registers()?, &config, &Kernel, cold);
+                Arc::new(smmu.map_err(|why| format!("{}: {why}", unit.name))?)
             }
-            IommuKind::AmdVi(described) => {
-                let config = amdvi::Config::new(described, u16::MAX);
-                let unit = amdvi::AmdVi::bring_up(id, registers()?, config, &Kernel, amdvi::BringUp::Cold);
-                Arc::new(unit.map_err(|why| format!("AMD-Vi at {}: {why}", span.start))?)
+            UnitKind::AmdVi(described) => {
+                let config = amdvi::Config::new(*described, u16::MAX);
+                let cold = amdvi::BringUp::Cold;
+                let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, cold);
+                Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
-            kind => return Err(format!("{kind} is not supported")),
+            kind => return Err(format!("{}: {kind} is not supported", unit.name)),
         };
-        driven.push(Driven { node: iommu.id, driver });
+        drivers.push(driver);
     }
-    Ok(driven)
+    Ok(drivers)
 }
 
 /// # Safety

@@ -9,25 +9,39 @@ pub mod board;
 pub mod checks;
 pub mod direct;
 pub mod edu;
-pub mod found;
 pub mod iommus;
 pub mod lock;
 pub mod memory;
 pub mod pci;
 pub mod platform;
 pub mod script;
+pub mod system;
 
 pub use board::{Board, off};
 pub use platform::Kernel;
 
-use alloc::{string::String, vec::Vec};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString as _},
+    sync::Arc,
+    vec::Vec,
+};
 use checks::Checks;
+use direct::Direct;
 use edu::Edu;
-use found::Found;
-use ioward_pci::enumerate::Window;
-use ioward_types::{Attributes, PhysAddr, Span, describe::Table};
+use ioward::{
+    core::{DefaultKind, Policy, Subsystem, driver::Driver},
+    discover::{self, Bus, Facts, Machine, Place},
+    pci::{Bdf, enumerate::Window},
+    types::{
+        Attributes, IommuId, PhysAddr, SourceId, Span,
+        describe::{Fact, Severity, Table},
+    },
+};
 use pci::Pci;
-use script::{Page, Reports, Script, Side as _};
+use script::{Page, Reports, Script, Side};
+use system::{Owned, SafeDma};
 
 /// What a machine's own code knows when it hands over.
 pub struct Boot {
@@ -59,38 +73,119 @@ pub unsafe fn run(boot: Boot) -> ! {
 
 unsafe fn try_all(boot: &Boot, checks: &mut Checks) -> Result<(), String> {
     let bypass = boot.line.split(' ').any(|word| word == "bypass");
-    let found = Found::read(boot.table.0, boot.table.1);
-    let ecam = boot.ecam.or_else(|| found.ecam()).ok_or("firmware describes no PCI host")?;
+    // What firmware says, and the bus.
+    let mut facts = Facts::new();
+    facts.read(boot.table.0, boot.table.1);
+    let described = |fact: &Fact<'_>| if let Fact::PciHost(host) = fact { host.ecam } else { None };
+    let ecam = boot.ecam.or_else(|| facts.iter().find_map(|(_, _, fact)| described(fact)));
+    let ecam = ecam.ok_or("firmware describes no PCI host")?;
     // SAFETY: as promised by the caller.
     let pci = unsafe { Pci::new(ecam, boot.windows.as_deref()) }.ok_or("no configuration space")?;
-    for &function in &pci.functions {
-        let source = found.source(function).map(|(_, source)| source);
-        say!("pci {function} {:#010x} {source:?}", pci.id(function));
+    let pci: &'static Pci = Box::leak(Box::new(pci));
+    let bus = pci.bus();
+    let machine = discover::join(&facts, &bus);
+    for report in machine.reports.iter().filter(|report| report.severity() != Severity::Note) {
+        say!("report {report}");
     }
     // SAFETY: the registers that firmware names are mapped where they are.
-    let iommus = unsafe { iommus::bring_up(&found) }?;
-    // One device a group: a neighbour is another device's group.
+    let drivers = unsafe { iommus::bring_up(&machine) }?;
     let mut devices = Vec::new();
-    for edu in Edu::all(&pci) {
+    for edu in Edu::all(pci) {
         checks.check(format_args!("identify@{}", edu.function), edu.identify());
-        let (node, source) = found.source(edu.function).ok_or("firmware names no IOMMU for a device")?;
-        let iommu =
-            iommus.iter().find(|iommu| iommu.node == node).ok_or("the device's IOMMU is not driven")?;
-        let side = direct::Direct::new(iommu.driver.clone(), source, bypass)?;
-        say!("device {} {} {}", edu.function, iommu.driver.kind(), side.config());
+        let name = edu.function.to_string();
+        let device =
+            machine.devices.iter().find(|device| device.name == name).ok_or("a device was not discovered")?;
+        let [(iommu, source)] = device.sources[..] else {
+            return Err(format!("{name} is served by {:?}", device.sources));
+        };
         pci.bus_master(edu.function, true);
-        devices.push((edu, source, side));
+        devices.push((edu, iommu, source));
     }
-    for index in 0..devices.len() {
-        let neighbour = Page::new(9);
-        let count = devices.len();
-        let other = &mut devices[(index + 1) % count].2;
-        other.map(neighbour.iova(), neighbour.phys(), Attributes::READ_WRITE)?;
-        let (edu, source, side) = &mut devices[index];
-        let (neighbour, reports) = (&neighbour, boot.reports);
-        Script { checks, edu, source: *source, side, neighbour, neighbour_seed: 9, reports, way: "driver" }
-            .run();
-        devices[(index + 1) % count].2.unmap(neighbour.iova())?;
+    drive(boot, checks, bypass, &drivers, &devices)?;
+    subsystem(boot, checks, bypass, &drivers, &devices, &machine, pci, &bus)
+}
+
+/// What is played with: the device, its IOMMU, and as what that sees it.
+type Engine = (Edu, IommuId, SourceId);
+
+/// The first rung: the driver alone.
+fn drive(
+    boot: &Boot,
+    checks: &mut Checks,
+    bypass: bool,
+    drivers: &[Arc<dyn Driver>],
+    engines: &[Engine],
+) -> Result<(), String> {
+    let mut sides = Vec::new();
+    for (edu, iommu, source) in engines {
+        let driver = drivers.iter().find(|driver| driver.id() == *iommu).ok_or("no driver")?;
+        let side = Direct::new(driver.clone(), *source, bypass)?;
+        say!("driver {} {} {}", edu.function, driver.kind(), side.config());
+        sides.push(side);
+    }
+    scripts(boot, checks, engines, &mut sides, "driver")?;
+    sides.into_iter().try_for_each(Direct::close)
+}
+
+/// The second rung: the subsystem, first with groups taken, then through the DMA API.
+#[allow(clippy::too_many_arguments)]
+fn subsystem(
+    boot: &Boot,
+    checks: &mut Checks,
+    bypass: bool,
+    drivers: &[Arc<dyn Driver>],
+    engines: &[Engine],
+    machine: &Machine,
+    pci: &'static Pci,
+    bus: &Bus,
+) -> Result<(), String> {
+    let trusted = if bypass { DefaultKind::Identity } else { DefaultKind::Paging };
+    let subsystem = Subsystem::with_policy(Kernel, Policy { trusted, ..Policy::default() });
+    for driver in drivers {
+        subsystem.register(driver.clone()).map_err(|why| why.to_string())?;
+    }
+    let mut added = Vec::new();
+    for device in machine.usable() {
+        let Place::Bus(index) = device.place else { continue };
+        let Some(at) = bus.functions[index].at else { continue };
+        let control = Arc::new(pci.control(Bdf::of_requester(0, at.requester)));
+        let Some(desc) = device.desc(control) else { continue };
+        let device = subsystem.add(&desc);
+        say!("device {} {:?}", desc.name, device.status());
+        added.push((at.requester, device));
+    }
+    let device = |edu: &Edu| {
+        let found = added.iter().find(|(requester, _)| *requester == edu.function.requester());
+        found.map(|(_, device)| device).ok_or("a device was not added")
+    };
+    let mut sides = Vec::new();
+    for (edu, _, _) in engines {
+        sides.push(Owned::take(&subsystem, drivers, device(edu)?, bypass)?);
+    }
+    scripts(boot, checks, engines, &mut sides, "owner")?;
+    drop(sides);
+    for (edu, _, _) in engines {
+        let bound = device(edu)?.bind().map_err(|why| why.to_string())?;
+        SafeDma { subsystem: &subsystem, drivers, bound: &bound, edu, reports: boot.reports }.run(checks);
+    }
+    Ok(())
+}
+
+/// Runs the script on every device, each with the next one as its neighbour.
+fn scripts<S: Side>(
+    boot: &Boot,
+    checks: &mut Checks,
+    engines: &[Engine],
+    sides: &mut [S],
+    way: &'static str,
+) -> Result<(), String> {
+    for (index, (edu, _, source)) in engines.iter().enumerate() {
+        let next = (index + 1) % engines.len();
+        let (neighbour, reports) = (&Page::new(9), boot.reports);
+        sides[next].map(neighbour.iova(), neighbour.phys(), Attributes::READ_WRITE)?;
+        let side = &mut sides[index];
+        Script { checks, edu, source: *source, side, neighbour, neighbour_seed: 9, reports, way }.run();
+        sides[next].unmap(neighbour.iova())?;
     }
     Ok(())
 }

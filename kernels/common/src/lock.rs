@@ -1,7 +1,7 @@
 //! A spin lock. Interrupts stay off in these kernels, so that it has no interrupt state to keep.
 
 use core::sync::atomic::{AtomicBool, Ordering};
-use ioward_types::RawLock;
+use ioward::types::RawLock;
 
 /// One bit.
 pub struct Spin(AtomicBool);

@@ -2,7 +2,7 @@
 
 use crate::lock::Spin;
 use core::alloc::{GlobalAlloc, Layout};
-use ioward_types::{Mutex, OutOfMemory, PhysAddr, Span};
+use ioward::types::{Mutex, OutOfMemory, PhysAddr, Span};
 
 /// Bytes of a frame.
 pub const FRAME: u64 = 4096;
@@ -63,7 +63,7 @@ pub fn add(ram: Span<PhysAddr>) {
     frames.count = ((ram.start.0 + ram.bytes).saturating_sub(start) / FRAME).min(MOST as u64) as usize;
 }
 
-/// Zeroed frames, as [`ioward_types::Platform::frames`] wants them.
+/// Zeroed frames, as [`ioward::types::Platform::frames`] wants them.
 pub fn take(bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
     let at = FRAMES.lock().take(bytes as u64, align as u64, below.0).ok_or(OutOfMemory)?;
     let length = bytes.next_multiple_of(FRAME as usize);

@@ -1,13 +1,18 @@
 //! The bus: configuration space by ECAM, every function on it, and their registers.
 
-use alloc::vec::Vec;
+use alloc::{string::ToString as _, vec::Vec};
 use core::ptr::NonNull;
-use ioward_pci::{
-    Bdf, ConfigAccess as _, Ecam,
-    enumerate::{Window, assign_bars, number_buses},
-    regs,
+use ioward::{
+    discover::{Bus, BusFunction},
+    pci::{
+        Bdf, ConfigAccess as _, Ecam, Topology,
+        enumerate::{Window, assign_bars, number_buses},
+        function::Header,
+        groups::{Linux, Policy as _},
+        regs,
+    },
+    types::{DeviceControl, MmioPtr, Nanos, PhysAddr, Span, describe::PciFunction},
 };
-use ioward_types::{DeviceControl, MmioPtr, Nanos, PhysAddr, Span};
 
 /// One segment.
 pub struct Pci {
@@ -63,6 +68,26 @@ impl Pci {
         let base = NonNull::new((u64::from(low & !0xf) | u64::from(high) << 32) as *mut u8)?;
         // SAFETY: firmware or `assign_bars` put the registers there, and the whole bus is mapped as device memory.
         (low & 1 == 0 && bytes != 0).then(|| unsafe { MmioPtr::new(base, bytes as usize) })
+    }
+
+    /// The bus as discovery wants it: who issues requests as whom, and who cannot be told apart.
+    pub fn bus(&self) -> Bus {
+        let topology = Topology::scan(&self.access, 0, 0, self.access.last_bus(), &[0]);
+        let groups = Linux.groups(&topology);
+        let functions = topology.functions();
+        let named = |at: Bdf| PciFunction { segment: 0, requester: at.requester() };
+        let mut bus = Bus::new();
+        for function in functions {
+            let others = (0..functions.len()).filter(|&other| {
+                functions[other].at != function.at && groups.together(function.at, functions[other].at)
+            });
+            bus.functions.push(BusFunction {
+                group: others.collect(),
+                bridge: matches!(function.header, Header::Bridge { .. }),
+                ..BusFunction::new(function.at.to_string(), named(function.at))
+            });
+        }
+        bus
     }
 
     /// What the subsystem does to a function.

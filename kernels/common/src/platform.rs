@@ -3,7 +3,7 @@
 
 use crate::{board, lock::Spin, memory};
 use core::{marker::PhantomData, ptr::NonNull};
-use ioward_types::{Nanos, OutOfMemory, PhysAddr, Platform, Span};
+use ioward::types::{Nanos, OutOfMemory, PhysAddr, Platform, Span};
 
 /// This kernel.
 #[derive(Clone, Copy, Debug, Default)]

@@ -7,7 +7,7 @@ mod boot;
 use core::arch::asm;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU64, Ordering};
-use ioward_types::{PhysAddr, Span, describe::Table};
+use ioward::types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, acpi, say, script::Reports};
 
 static BOARD: Board = Board { put, nanos, off };
