@@ -23,6 +23,7 @@ mod token {
     pub const END_NODE: u32 = 2;
     pub const PROPERTY: u32 = 3;
     pub const NOP: u32 = 4;
+    pub const END: u32 = 9;
 }
 
 /// The magic number at the start of every tree.
@@ -44,8 +45,10 @@ pub(super) enum Token<'a> {
     Begin(Node<'a>, u32),
     End(u32),
     Property(Property<'a>, u32),
-    /// The end of the tree, or something that is no token.
-    Stop,
+    /// The end of the tree: its token, or the structure block's last byte.
+    Finish,
+    /// Something that is no token, or one that the structure block's end cuts off: where.
+    Bad(u32),
 }
 
 impl<'a> Tree<'a> {
@@ -84,8 +87,9 @@ impl<'a> Tree<'a> {
         };
         let structure = block(field::STRUCTURE, field::STRUCTURE_SIZE);
         let strings = block(field::STRINGS, field::STRINGS_SIZE);
-        if structure.at() % 4 != 0 {
-            let cause = Cause::Misaligned { found: structure.at().into(), unit: 4 };
+        let start = whole.be32(field::STRUCTURE);
+        if start % 4 != 0 {
+            let cause = Cause::Misaligned { found: start.into(), unit: 4 };
             sink(Fact::Problem(problem(field::STRUCTURE, cause)));
         }
         Ok(Self { whole: cut, structure, strings })
@@ -100,17 +104,17 @@ impl<'a> Tree<'a> {
     pub(super) fn token(&self, at: u32) -> Token<'a> {
         let base = self.structure.at();
         let mut rest = self.structure.from(at.saturating_sub(base));
-        // An end token, or nothing, says the same: no more nodes.
         while rest.len() >= 4 && rest.be32(0) == token::NOP {
             rest = rest.from(4);
         }
+        let bad = Token::Bad(rest.at());
         if rest.len() < 4 {
-            return Token::Stop;
+            return if rest.is_empty() { Token::Finish } else { bad };
         }
         match rest.be32(0) {
             token::BEGIN_NODE => {
                 let Some(length) = rest.from(4).bytes().iter().position(|byte| *byte == 0) else {
-                    return Token::Stop;
+                    return bad;
                 };
                 let next = 4 + aligned(length as u32 + 1);
                 let name = printable(&rest.from(4).bytes()[..length]).unwrap_or("");
@@ -124,26 +128,15 @@ impl<'a> Tree<'a> {
                 let (length, name) = (rest.be32(4), rest.be32(8));
                 let value = rest.window(12, length);
                 if rest.len() < 12 || value.len() < length {
-                    return Token::Stop;
+                    return bad;
                 }
                 let next = rest.at() + 12 + aligned(length);
                 let name = self.strings.text(name).unwrap_or("");
                 Token::Property(Property { name, value, at: rest.at() }, next)
             }
-            _ => Token::Stop,
+            token::END => Token::Finish,
+            _ => bad,
         }
-    }
-
-    /// Whether the structure block is over at an offset of the blob: at its end token, or behind its last byte.
-    pub(super) fn is_end(&self, at: u32) -> bool {
-        /// FDT_END.
-        const END: u32 = 9;
-        let rest = self.structure.from(at.saturating_sub(self.structure.at()));
-        let mut rest = rest;
-        while rest.len() >= 4 && rest.be32(0) == token::NOP {
-            rest = rest.from(4);
-        }
-        rest.is_empty() || (rest.len() >= 4 && rest.be32(0) == END)
     }
 }
 

@@ -49,11 +49,10 @@ impl<'a> Tree<'a> {
                     path.nodes[path.depth] = None;
                     at = next;
                 }
-                Token::Stop if self.is_end(at) && path.depth == 0 && begun => return Ok(()),
-                Token::Stop if self.is_end(at) => return Err(problem(at, Cause::Unpaired)),
-                Token::Stop => {
-                    let kind = self.whole.be32(at);
-                    return Err(problem(at, Cause::Range { found: kind.into() }));
+                Token::Finish if path.depth == 0 && begun => return Ok(()),
+                Token::Finish => return Err(problem(at, Cause::Unpaired)),
+                Token::Bad(at) => {
+                    return Err(problem(at, Cause::Range { found: self.whole.be32(at).into() }));
                 }
             }
         }
