@@ -361,7 +361,7 @@ impl Plain {
     fn check(&self) {
         for (&start, &(bytes, to, how)) in &self.extents {
             let granule = self.config.granule();
-            let middle = bytes / 2 & !(granule - 1);
+            let middle = (bytes / 2) & !(granule - 1);
             for offset in [0, middle, bytes - granule, bytes - 1] {
                 self.check_at(start + offset, Some((to + offset, how)));
             }
