@@ -13,7 +13,7 @@ pub const EVENTQ: u64 = 0x8002_0000;
 pub const CDS: u64 = 0x8003_0000;
 pub const TABLES: u64 = 0x8004_0000;
 pub const DATA: u64 = 0x8010_0000;
-const BYTES: u64 = 0x40_0000;
+pub const BYTES: u64 = 0x20_0000;
 
 /// S1DSS terminate, CD fetches write-back inner shareable, EATS full, SHCFG incoming.
 pub const STE_WORD1: u64 = 0x0000_1000_1000_00d4;
