@@ -9,6 +9,8 @@
 //! | [`topology`] | functions, the buses between them, virtual functions, who issues whose requests |
 //! | [`lspci`] | the same from the text that `lspci` prints |
 //! | [`quirks`] | what is known of particular devices, as data |
+//! | [`requesters`] | the requester IDs that requests may carry |
+//! | [`joins`] | what the subsystem wants to know of each function |
 //! | [`groups`] | two policies, and the reasons for what they say |
 //! | [`enumerate`] | bus numbers and base addresses, for machines whose firmware assigned none |
 //!
@@ -28,9 +30,11 @@ pub mod enumerate;
 mod finding;
 pub mod function;
 pub mod groups;
+pub mod joins;
 pub mod lspci;
 pub mod quirks;
 pub mod regs;
+pub mod requesters;
 pub mod topology;
 
 pub use access::{ConfigAccess, ConfigSpace, Ecam, FunctionSpace};

@@ -65,6 +65,7 @@ pub struct Topology {
     functions: Vec<Function>,
     places: Vec<Place>,
     buses: Vec<BusNode>,
+    borrowers: BTreeMap<usize, Vec<usize>>,
     findings: Vec<Finding>,
     amd_iommu: bool,
     /// By function: device and function numbers of its bus that it uses too.
@@ -88,6 +89,7 @@ impl Topology {
             places: vec![Place::default(); functions.len()],
             functions,
             buses: Vec::new(),
+            borrowers: BTreeMap::new(),
             findings,
             amd_iommu: false,
             alias_bits: BTreeMap::new(),
@@ -181,6 +183,15 @@ impl Topology {
     /// The bus that a bridge leads to.
     pub fn below(&self, bridge: Index) -> Option<&BusNode> {
         self.places[bridge].leads_to.map(|bus| &self.buses[bus])
+    }
+
+    pub(crate) fn bus_index(&self, function: Index) -> usize {
+        self.places[function].bus
+    }
+
+    /// The buses that only virtual functions of a bus use.
+    pub(crate) fn borrowers(&self, bus: usize) -> impl Iterator<Item = usize> + '_ {
+        self.borrowers.get(&bus).into_iter().flatten().copied()
     }
 
     pub(crate) fn bus_below(&self, bridge: Index) -> Option<usize> {
@@ -408,6 +419,9 @@ impl Topology {
                 .map(|physical| self.places[physical].bus)
                 .filter(|&lender| lender != bus && self.buses[lender].lent_by.is_none());
             self.buses[bus].lent_by = lender;
+            if let Some(lender) = lender {
+                self.borrowers.entry(lender).or_default().push(bus);
+            }
         }
     }
 

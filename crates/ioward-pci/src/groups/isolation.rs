@@ -3,10 +3,11 @@
 use super::reason::Lack;
 use crate::{
     AcsBits, PortType, Topology,
-    function::Fact,
+    function::{Fact, Header},
     quirks::{AcsQuirk, Match, Provides},
     topology::Index,
 };
+use alloc::{vec, vec::Vec};
 
 /// Who says so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -112,6 +113,15 @@ impl Isolation {
         self.on.covers(bits)
     }
 
+    /// Whether egress control is on and lets some peer be reached directly, which it does whatever redirection says
+    /// (PCI Express Base 6.0, section 6.12.3). Linux does not look.
+    pub fn egress_open(&self, topology: &Topology, index: Index) -> bool {
+        let acs = topology.functions()[index].acs.present();
+        self.basis == Basis::Registers
+            && self.on.covers(AcsBits::EC)
+            && acs.is_none_or(|acs| acs.egress_all != Some(true))
+    }
+
     /// Whether nothing in it is assumed.
     pub fn is_sure(&self) -> bool {
         match self.basis {
@@ -134,6 +144,40 @@ impl Isolation {
             _ => Lack::NotSet(bits & self.off),
         }
     }
+}
+
+/// Of every function.
+pub(super) fn all(topology: &Topology) -> Vec<Isolation> {
+    (0..topology.functions().len()).map(|index| Isolation::of(topology, index)).collect()
+}
+
+/// Of each bridge: whether nothing was assumed of it and of all above it.
+pub(super) fn paths_sure(topology: &Topology, isolation: &[Isolation]) -> Vec<bool> {
+    let mut sure = vec![true; isolation.len()];
+    // Ascending: what is above has a lower number.
+    for index in 0..isolation.len() {
+        let function = &topology.functions()[index];
+        if function.header.is_bridge() {
+            sure[index] = isolation[index].is_sure()
+                && !topology.bus_of(index).orphan
+                && topology.above(index).is_none_or(|above| sure[above]);
+        }
+    }
+    sure
+}
+
+/// Whether nothing that decides a function's group was assumed.
+pub(super) fn is_sure(
+    topology: &Topology,
+    isolation: &[Isolation],
+    path_sure: &[bool],
+    index: Index,
+) -> bool {
+    topology.above(index).is_none_or(|above| path_sure[above])
+        && (!topology.is_multifunction(index)
+            || isolation[index].is_sure() && topology.siblings(index).all(|other| isolation[other].is_sure()))
+        && !topology.bus_of(index).orphan
+        && topology.functions()[index].header != Header::BridgeUnseen
 }
 
 impl AcsQuirk {

@@ -7,7 +7,7 @@
 
 use super::{
     Grouping, Policy,
-    isolation::Isolation,
+    isolation::{self, Isolation},
     reason::{Cause, Reason},
 };
 use crate::{
@@ -82,16 +82,16 @@ struct Found {
 impl<'a> Run<'a> {
     fn new(topology: &'a Topology) -> Self {
         let count = topology.functions().len();
-        let isolation: Vec<_> = (0..count).map(|index| Isolation::of(topology, index)).collect();
-        let (mut path, mut path_sure) = (vec![false; count], vec![false; count]);
+        let isolation = isolation::all(topology);
+        let path_sure = isolation::paths_sure(topology, &isolation);
+        let mut path = vec![false; count];
         // Ascending: what is above has a lower number.
         for index in 0..count {
             if !topology.functions()[index].header.is_bridge() {
                 continue;
             }
-            let above = topology.above(index).map_or((true, true), |above| (path[above], path_sure[above]));
-            path[index] = isolation[index].covers(AcsBits::ISOLATION) && above.0;
-            path_sure[index] = isolation[index].is_sure() && above.1;
+            path[index] = isolation[index].covers(AcsBits::ISOLATION)
+                && topology.above(index).is_none_or(|above| path[above]);
         }
         Self {
             topology,
@@ -113,7 +113,7 @@ impl<'a> Run<'a> {
         if is_iommu(&self.topology.functions()[index]) {
             return;
         }
-        self.sure[index] = self.is_sure(index);
+        self.sure[index] = isolation::is_sure(self.topology, &self.isolation, &self.path_sure, index);
         let group = match self.search(index) {
             Some((whose, causes)) => {
                 self.reasons.push(Reason { member: self.at(index), with: self.at(whose), causes });
@@ -125,18 +125,6 @@ impl<'a> Run<'a> {
             }
         };
         self.group_of[index] = group;
-    }
-
-    fn is_sure(&self, index: Index) -> bool {
-        let topology = self.topology;
-        let function = &topology.functions()[index];
-        topology.above(index).is_none_or(|above| self.path_sure[above])
-            && (!topology.is_multifunction(index)
-                || self.isolation[index].is_sure()
-                    && topology.siblings(index).all(|other| self.isolation[other].is_sure()))
-            && !topology.bus_of(index).orphan
-            && topology.path(index).all(|bridge| !topology.bus_of(bridge).orphan)
-            && !(function.header == crate::function::Header::BridgeUnseen)
     }
 
     /// The group that a function joins: of whom, and why.

@@ -53,6 +53,13 @@ pub enum Cause {
         /// The function was recognised by its name, since the dump has no IDs.
         by_name: bool,
     },
+    /// A function has phantom functions turned on, and they use this number of its bus.
+    Phantom {
+        /// Which.
+        function: Bdf,
+        /// The device and function number that they use.
+        devfn: u8,
+    },
     /// A VMD controller issues the requests of everything in its segment as its own.
     Owned {
         /// The function.
@@ -68,6 +75,7 @@ impl Cause {
         match *self {
             Self::NotIsolated { function, .. }
             | Self::Alias { function, .. }
+            | Self::Phantom { function, .. }
             | Self::Owned { function, .. } => function,
             Self::Conventional { bridge, .. } => bridge,
         }
@@ -96,7 +104,7 @@ impl Topology {
             match cause {
                 Cause::NotIsolated { .. } => taken.isolates = true,
                 Cause::Conventional { .. } => (taken.no_takeover, taken.isolates) = (true, true),
-                Cause::Alias { .. } => taken.no_aliases = true,
+                Cause::Alias { .. } | Cause::Phantom { .. } => taken.no_aliases = true,
                 Cause::Owned { .. } => taken.no_owner = true,
             }
         }
@@ -160,6 +168,12 @@ impl fmt::Display for Cause {
                     None => f.write_str("firmware says so"),
                 }
             }
+            Self::Phantom { function, devfn } => write!(
+                f,
+                "{function} has phantom functions turned on, one of which is {:02x}.{} of its bus",
+                devfn >> 3,
+                devfn & 7
+            ),
             Self::Owned { function, controller } => {
                 write!(f, "VMD controller {controller} issues the requests of {function} as its own")
             }

@@ -1,6 +1,8 @@
 //! A fake bus: functions with configuration space, routed by the bridges' bus numbers as they are set.
 #![allow(dead_code)]
 
+pub mod build;
+
 use ioward_pci::{Bdf, ConfigAccess, regs};
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -181,11 +183,7 @@ impl Fabric {
     }
 
     fn find<R>(&self, function: Bdf, act: impl FnOnce(&mut Config) -> R) -> Option<R> {
-        fn search<'a>(
-            level: &'a mut BTreeMap<u8, Config>,
-            number: u8,
-            function: Bdf,
-        ) -> Option<&'a mut Config> {
+        fn search(level: &mut BTreeMap<u8, Config>, number: u8, function: Bdf) -> Option<&mut Config> {
             if number == function.bus {
                 return level.get_mut(&function.devfn);
             }
