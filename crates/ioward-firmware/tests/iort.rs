@@ -364,7 +364,7 @@ fn an_array_of_nodes_that_does_not_add_up() {
     assert_eq!(with(36, &[0]), [(48, Cause::Unused { bytes: 24 })]);
     // The array inside the header, and behind the table.
     assert_eq!(with(40, &[4]), [(40, Cause::Range { found: 4 })]);
-    assert_eq!(with(40, &[0xff]), [(0xff, Cause::Truncated { needs: 16, has: 0 })]);
+    assert_eq!(with(40, &[0xff]), [(40, Cause::Range { found: 0xff })]);
     // A node of no length, one longer than the table, and one whose mappings are outside.
     assert_eq!(with(49, &[0]), [(49, Cause::Length { found: 0, least: 16 })]);
     assert_eq!(with(49, &[25]), [(48, Cause::Truncated { needs: 25, has: 24 })]);

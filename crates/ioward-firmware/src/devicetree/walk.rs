@@ -24,8 +24,13 @@ impl<'a> Tree<'a> {
     /// false. `Err` tells where the structure is broken; what lies before has been shown.
     pub fn walk(&self, visit: &mut dyn FnMut(&Path<'a>) -> bool) -> Result<(), Problem> {
         let mut path = Path { nodes: [None; MAX_DEPTH], depth: 0 };
-        let problem =
-            |offset, cause| Problem { table: Table::DeviceTree, offset, structure: "structure block", cause };
+        let problem = |offset: u32, cause| Problem {
+            table: Table::DeviceTree,
+            // Padding may be said to reach beyond the end.
+            offset: offset.min(self.whole.len()),
+            structure: "structure block",
+            cause,
+        };
         let (mut at, mut begun) = (self.start(), false);
         loop {
             match self.token(at) {

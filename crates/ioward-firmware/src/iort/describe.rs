@@ -41,7 +41,7 @@ struct Walk<'a, 's> {
 impl<'a> Walk<'a, '_> {
     fn table(&mut self) {
         let (mut seen, mut end) = (0, self.table.node_offset());
-        if end < Iort::LEAST {
+        if end < Iort::LEAST || (end >= self.table.0.len() && self.table.node_count() != 0) {
             return self.problem(40, "node array", Cause::Range { found: end.into() });
         }
         for node in self.table.nodes() {
@@ -393,6 +393,8 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn problem(&mut self, offset: u32, structure: &'static str, cause: Cause) {
+        // A field of a structure that is cut off is where the table ends.
+        let offset = offset.min(self.table.0.len());
         (self.sink)(Fact::Problem(Problem { table: Table::Iort, offset, structure, cause }));
     }
 }

@@ -157,6 +157,8 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn problem(&mut self, offset: u32, structure: &'static str, cause: Cause) {
+        // A field of a structure that is cut off is where the table ends.
+        let offset = offset.min(self.table.0.len());
         (self.sink)(Fact::Problem(Problem { table: Table::Ivrs, offset, structure, cause }));
     }
 }

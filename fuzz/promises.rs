@@ -1,0 +1,64 @@
+//! What every stream of facts promises, whatever the bytes.
+
+use ioward_types::describe::{Devices, Fact, NodeId, Sources, Table};
+
+/// Reads the bytes as a table and holds the facts against the promises.
+pub fn hold(table: Table, bytes: &[u8]) {
+    let inside = |at: NodeId| assert!((at.0 as usize) < bytes.len(), "{at} is outside");
+    ioward_firmware::facts(table, bytes, &mut |fact| match fact {
+        Fact::Problem(problem) => {
+            assert_eq!(problem.table, table);
+            assert!(problem.offset as usize <= bytes.len(), "{problem} is outside");
+            assert!(!problem.to_string().is_empty());
+        }
+        Fact::Iommu(iommu) => {
+            inside(iommu.id);
+            assert!(iommu.registers.is_none_or(|span| span.is_valid()));
+        }
+        Fact::Scope(scope) => {
+            inside(scope.at);
+            scope.served.iter().for_each(|served| inside(served.iommu));
+            if let Devices::Pci { first, last, .. } = scope.devices {
+                assert!(first <= last);
+                // A range does not wrap, so that whoever counts through it arrives.
+                if let Some(Sources::Consecutive(source)) = scope.served.map(|served| served.sources) {
+                    assert!(source.0.checked_add(u32::from(last - first)).is_some());
+                }
+            }
+            if let Some(Sources::All { first, last }) = scope.served.map(|served| served.sources) {
+                assert!(first <= last);
+            }
+            assert!(
+                !scope.devices.to_string().is_empty()
+                    || matches!(
+                        scope.devices,
+                        Devices::AcpiId { .. } | Devices::AcpiPath("") | Devices::Node { name: "", .. }
+                    )
+            );
+            assert!(scope.traits.addr_bits.is_none_or(|bits| (1..64).contains(&bits)));
+        }
+        Fact::Reserved(reserved) => {
+            inside(reserved.at);
+            assert!(reserved.span.is_valid());
+        }
+        Fact::PciHost(host) => assert!(host.ecam.is_none_or(|span| span.is_valid())),
+        Fact::Msi(msi) => inside(msi.at),
+        Fact::Doorbell(doorbell) => {
+            inside(doorbell.controller);
+            assert!(doorbell.span.is_valid());
+        }
+        _ => {}
+    });
+}
+
+/// The same bytes with the signature and length that let a parser past the header.
+#[allow(dead_code, reason = "device trees have no such header")]
+pub fn sealed(bytes: &[u8], signature: [u8; 4]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if bytes.len() >= 8 {
+        let length = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&signature);
+        bytes[4..8].copy_from_slice(&length.to_le_bytes());
+    }
+    bytes
+}
