@@ -20,6 +20,7 @@
 
 mod cd;
 mod commands;
+mod completion;
 mod events;
 mod features;
 mod registers;
@@ -32,6 +33,7 @@ mod tests;
 mod tlb;
 mod translate;
 mod walk;
+mod walker;
 
 pub use features::Features;
 pub use smmu::Smmu;

@@ -183,7 +183,8 @@ impl State {
         }
     }
 
-    fn finish(&mut self) {
+    /// What was written takes effect.
+    pub(super) fn finish(&mut self) {
         if self.hung || self.gone {
             return;
         }

@@ -91,7 +91,10 @@ impl Smmu {
     pub fn set_hung(&self, hung: bool) {
         let mut state = self.state();
         state.hung = hung;
-        state.run_commands();
+        if !hung {
+            state.finish();
+            state.run_commands();
+        }
     }
 
     /// From now on every register reads as all ones, every write is lost and every request is aborted.

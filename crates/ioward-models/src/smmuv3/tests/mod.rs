@@ -1,6 +1,7 @@
 //! The model against structures written by hand: every STE, CD, descriptor, command and record here is a literal word.
 
 mod commands;
+mod hostile;
 mod judge;
 mod registers;
 mod rig;

@@ -44,26 +44,34 @@ impl Rig {
     /// Enabled: SMMUEN, EVENTQEN, CMDQEN, ATSCHK; 16 streams, 16 commands, 8 events.
     pub fn enabled(features: Features) -> Self {
         let rig = Self::new(features);
-        rig.smmu.preset(0x28, 0xd75);
-        rig.smmu.preset(0x2c, 0x2);
-        rig.smmu.preset(0x80, STREAMS);
-        rig.smmu.preset(0x88, 4);
-        rig.smmu.preset(0x90, CMDQ | 4);
-        rig.smmu.preset(0xa0, EVENTQ | 3);
-        rig.smmu.preset(0x20, 0x1d);
+        rig.enable();
         rig
+    }
+
+    pub fn enable(&self) {
+        self.smmu.preset(0x28, 0xd75);
+        self.smmu.preset(0x2c, 0x2);
+        self.smmu.preset(0x80, STREAMS);
+        self.smmu.preset(0x88, 4);
+        self.smmu.preset(0x90, CMDQ | 4);
+        self.smmu.preset(0xa0, EVENTQ | 3);
+        self.smmu.preset(0x20, 0x1d);
     }
 
     /// Stream 5 translates by stage 1, ASID 7: 0x1000 goes to [`DATA`], 0x2000 to the page behind it.
     pub fn stage1(features: Features) -> Self {
         let rig = Self::enabled(features);
-        rig.put(STREAMS + 5 * 64, &[STE_S1, STE_WORD1]);
-        rig.put(CDS, &[CD, TABLES, 0, MAIR]);
-        rig.put(TABLES, &[0x8004_1003]);
-        rig.put(0x8004_1000, &[0x8004_2003]);
-        rig.put(0x8004_2000, &[0x8004_3003]);
-        rig.put(0x8004_3008, &[PAGE | DATA, PAGE | (DATA + 0x1000)]);
+        rig.map();
         rig
+    }
+
+    pub fn map(&self) {
+        self.put(STREAMS + 5 * 64, &[STE_S1, STE_WORD1]);
+        self.put(CDS, &[CD, TABLES, 0, MAIR]);
+        self.put(TABLES, &[0x8004_1003]);
+        self.put(0x8004_1000, &[0x8004_2003]);
+        self.put(0x8004_2000, &[0x8004_3003]);
+        self.put(0x8004_3008, &[PAGE | DATA, PAGE | (DATA + 0x1000)]);
     }
 
     pub fn put(&self, at: u64, words: &[u64]) {
