@@ -7,6 +7,7 @@
 //! began before an INVALIDATE_DEVTAB_ENTRY has ended when the COMPLETION_WAIT after it has.
 //!
 //! The decoder is written here, from Table 7 of the specification, and shares nothing with the driver.
+#![cfg(feature = "amdvi")]
 
 mod amdvi_bench;
 

@@ -36,6 +36,8 @@ const INTERRUPT_MODE: u64 = control::GA_EN.mask()
     | control::INT_CAP_XT_EN.mask()
     | control::NUM_INT_REMAP_MODE.mask()
     | control::IRT_CACHE_DIS.mask();
+/// How many IDs are dealt with between two waits, a power of two.
+const PORTION: usize = 64;
 /// The two rings.
 const RINGS: u64 = control::CMD_BUF_EN.mask() | control::EVENT_LOG_EN.mask();
 
@@ -163,19 +165,21 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
 
     /// All caches forget all that they hold.
     fn forget_everything(&self) -> Result<(), Hung> {
-        self.commands.run(&self.unit, |batch| {
-            if self.features.invalidate_all {
-                return batch.push(Command::invalidate_iommu_all());
-            }
-            for source in 0..=u16::MAX {
-                batch.push(Command::invalidate_devtab_entry(source))?;
-                batch.push(Command::invalidate_interrupt_table(source))?;
-            }
-            for domain in 0..=u16::MAX {
-                batch.push(Command::invalidate_iommu_pages(domain, None, Block::All, true))?;
-            }
-            Ok(())
-        })
+        if self.features.invalidate_all {
+            return self.commands.run(&self.unit, |batch| batch.push(Command::invalidate_iommu_all()));
+        }
+        // IDs one by one, in portions that fit the shortest ring.
+        for first in (0..=u16::MAX).step_by(PORTION) {
+            self.commands.run(&self.unit, |batch| {
+                for id in first..=first + (PORTION as u16 - 1) {
+                    batch.push(Command::invalidate_devtab_entry(id))?;
+                    batch.push(Command::invalidate_interrupt_table(id))?;
+                    batch.push(Command::invalidate_iommu_pages(id, None, Block::All, true))?;
+                }
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 }
 

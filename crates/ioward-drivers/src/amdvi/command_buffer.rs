@@ -161,7 +161,7 @@ impl<P: Platform> CommandBuffer<P> {
     }
 
     /// Starts over with an empty ring after hardware stopped fetching. Does nothing while it fetches, or where it was
-    /// told not to. Every cache that commands reach is invalidated, since commands were lost.
+    /// told not to.
     pub fn restart<M: Mmio>(&self, unit: &Unit<M, P>) {
         let mut ring = self.ring.lock();
         if unit.commands_run() || unit.control() & control::CMD_BUF_EN.mask() == 0 {

@@ -97,3 +97,98 @@ pub(super) fn can_walk(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::amdvi::config::Config;
+    use ioward_types::describe::AmdVi;
+
+    const ID: IommuId = IommuId(4);
+    // PASmax 15, GLXSup 1, GATS 0, HATS 2, GIoSup, HASup, HDSup, IASup, GTSup.
+    const FULL: u64 = 0x0013_000f_0000_4850;
+    // Four levels of host tables and nothing else.
+    const LEAST: u64 = 0;
+
+    fn features(efr: u64) -> Features {
+        Features::new(efr, &Config::new(AmdVi::default(), 0)).unwrap()
+    }
+
+    fn table(efr: u64, wish: Requirements) -> Result<TableConfig, Refused> {
+        match plan(ID, &features(efr), true, &wish)? {
+            Plan::Tables(config) => {
+                // What is planned can be walked (rule 11).
+                can_walk(ID, &features(efr), true, &config).unwrap();
+                Ok(config)
+            }
+            Plan::Requests { .. } => panic!("AMD-Vi has tables"),
+        }
+    }
+
+    #[test]
+    fn a_group_with_pasids_gets_v2_and_one_without_gets_v1() {
+        let with = Requirements { pasid_bits: 16, ..Requirements::default() };
+        assert_eq!(table(FULL, with).unwrap().format, Format::AmdV2);
+        assert_eq!(table(FULL, with).unwrap().in_bits, 47);
+        let without = table(FULL, Requirements::default()).unwrap();
+        assert_eq!((without.format, without.in_bits, without.out_bits), (Format::AmdV1, 48, 52));
+        assert_eq!(without.granule(), 4096);
+        let parent = Requirements { nest_parent: true, ..with };
+        assert_eq!(table(FULL, parent).unwrap().format, Format::AmdV1);
+    }
+
+    #[test]
+    fn the_narrowest_member_narrows_the_table_and_its_pages() {
+        let narrow = table(FULL, Requirements { addr_bits: 32, ..Requirements::default() }).unwrap();
+        assert_eq!(narrow.in_bits, 32);
+        assert_eq!(narrow.page_sizes >> 32, 0);
+        let tiny = Requirements { addr_bits: 11, ..Requirements::default() };
+        assert!(matches!(table(FULL, tiny), Err(Refused::Width { has: 11, needs: 12, .. })));
+    }
+
+    #[test]
+    fn what_the_hardware_lacks_is_refused_by_name() {
+        let pasids = Requirements { pasid_bits: 17, ..Requirements::default() };
+        assert!(matches!(table(FULL, pasids), Err(Refused::Pasid { has: 16, needs: 17, .. })));
+        assert!(matches!(table(LEAST, pasids), Err(Refused::Pasid { has: 0, .. })));
+        let dirty = Requirements { dirty: true, ..Requirements::default() };
+        assert!(table(FULL, dirty).unwrap().dirty);
+        assert_eq!(table(FULL, dirty).unwrap().page_sizes, SINGLE);
+        assert!(matches!(table(LEAST, dirty), Err(Refused::Unsupported { what: "HDSup", .. })));
+        let both = Requirements { pasid_bits: 1, ..dirty };
+        assert!(matches!(table(FULL, both), Err(Refused::Unsupported { .. })));
+        // HATS 3: no host tables.
+        let no_host = FULL | 0xc00;
+        assert!(matches!(table(no_host, Requirements::default()), Err(Refused::Unsupported { .. })));
+    }
+
+    #[test]
+    fn rule_11_a_table_that_cannot_be_walked_is_refused_with_both_sides_named() {
+        let v1 = table(FULL, Requirements::default()).unwrap();
+        let v2 = table(FULL, Requirements { pasid_bits: 1, ..Requirements::default() }).unwrap();
+        let refused =
+            |efr, coherent, config: TableConfig| can_walk(ID, &features(efr), coherent, &config).unwrap_err();
+        let arm = TableConfig { format: Format::ArmStage2, ..v1 };
+        assert_eq!(refused(FULL, true, arm), Refused::Format { iommu: ID, table: Format::ArmStage2 });
+        assert_eq!(refused(LEAST, true, v2), Refused::Format { iommu: ID, table: Format::AmdV2 });
+        let wide = TableConfig { in_bits: 57, ..v1 };
+        assert!(can_walk(ID, &features(FULL), true, &wide).is_ok());
+        assert_eq!(refused(LEAST, true, wide), Refused::Width { iommu: ID, has: 48, needs: 57 });
+        assert_eq!(
+            refused(FULL, true, TableConfig { in_bits: 57, ..v2 }),
+            Refused::Width { iommu: ID, has: 48, needs: 57 }
+        );
+        for odd in [
+            TableConfig { page_sizes: 1 << 39, ..v1 },
+            TableConfig { page_sizes: 1 << 11, ..v1 },
+            TableConfig { page_sizes: 0, ..v1 },
+            TableConfig { page_sizes: 1 << 16, ..v2 },
+            TableConfig { dirty: true, ..v2 },
+        ] {
+            assert!(matches!(refused(FULL, true, odd), Refused::Shape { .. }), "{odd:?}");
+        }
+        assert!(matches!(refused(FULL, false, v1), Refused::Shape { .. }));
+        let cleaned = TableConfig { coherent: false, ..v1 };
+        assert!(can_walk(ID, &features(FULL), true, &cleaned).is_ok());
+    }
+}

@@ -188,6 +188,7 @@ struct State {
     fault: Fault,
     commands: Vec<[u64; 2]>,
     forgotten: Vec<u16>,
+    head: Option<u64>,
 }
 
 /// The registers.
@@ -206,12 +207,18 @@ const STATUS: usize = 0x2020;
 impl Registers {
     pub fn new(bench: &Bench, efr: u64) -> Self {
         let registers = [(0x30, efr)].into();
-        let state = State { registers, fault: Fault::None, commands: Vec::new(), forgotten: Vec::new() };
+        let state =
+            State { registers, fault: Fault::None, commands: Vec::new(), forgotten: Vec::new(), head: None };
         Self { bench: bench.clone(), state: Mutex::new(state) }
     }
 
     pub fn set_fault(&self, fault: Fault) {
         self.state.lock().unwrap().fault = fault;
+    }
+
+    /// From now on the command buffer's head reads so.
+    pub fn stick_head(&self, head: u64) {
+        self.state.lock().unwrap().head = Some(head);
     }
 
     /// The commands since the last call, completion waits left out.
@@ -329,6 +336,9 @@ impl Mmio for Registers {
     }
     fn read64(&self, at: usize) -> u64 {
         let state = self.state.lock().unwrap();
+        if let (CMD_HEAD, Some(head)) = (at, state.head) {
+            return head;
+        }
         if state.fault == Fault::Gone { u64::MAX } else { state.registers.get(&at).copied().unwrap_or(0) }
     }
     fn write64(&self, at: usize, value: u64) {
