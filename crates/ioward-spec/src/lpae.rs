@@ -84,3 +84,112 @@ pub const fn contiguous_bits(granule_shift: u32, entry_shift: u32) -> u32 {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::field::cover;
+
+    #[test]
+    fn masks() {
+        // Linux drivers/iommu/io-pgtable-arm.c, ARM_LPAE_PTE_*, and arch/arm64/include/asm/pgtable-hwdef.h, PTE_*.
+        assert_eq!(VALID.mask(), 0x1);
+        assert_eq!(TABLE_OR_PAGE.mask(), 0x2);
+        assert_eq!(ATTR_INDX.mask(), 0x1c);
+        assert_eq!(NS.mask(), 0x20);
+        assert_eq!(AP_UNPRIVILEGED.mask(), 0x40);
+        assert_eq!(AP_READ_ONLY.mask(), 0x80);
+        assert_eq!(SH.mask(), 0x300);
+        assert_eq!((SH.put(SH_OUTER), SH.put(SH_INNER)), (0x200, 0x300));
+        assert_eq!(AF.mask(), 0x400);
+        assert_eq!(NG.mask(), 0x800);
+        assert_eq!(ADDRESS.mask(), 0x0000_ffff_ffff_f000);
+        assert_eq!(ADDRESS_HIGH_64K.mask(), 0xf000);
+        assert_eq!(DBM.mask(), 0x0008_0000_0000_0000);
+        assert_eq!(CONTIGUOUS.mask(), 0x0010_0000_0000_0000);
+        assert_eq!(PXN.mask(), 0x0020_0000_0000_0000);
+        assert_eq!(UXN.mask(), 0x0040_0000_0000_0000);
+        assert_eq!(LEAF_SOFTWARE.mask(), 0x0780_0000_0000_0000);
+        assert_eq!((S2AP_READ.mask(), S2AP_WRITE.mask()), (0x40, 0x80));
+        assert_eq!(MEM_ATTR.put(MEM_ATTR_NORMAL_WB), 0x3c);
+        assert_eq!(MEM_ATTR.put(MEM_ATTR_NORMAL_NC), 0x14);
+        assert_eq!(MEM_ATTR.put(MEM_ATTR_DEVICE_NGNRE), 0x04);
+        assert_eq!(S2_XN.put(0b10), 0x0040_0000_0000_0000);
+        // As the table descriptors of Linux's pgtable-hwdef.h: PMD_TABLE_PXN, PMD_TABLE_UXN.
+        assert_eq!(PXN_TABLE.mask(), 0x0800_0000_0000_0000);
+        assert_eq!(UXN_TABLE.mask(), 0x1000_0000_0000_0000);
+        assert_eq!(AP_TABLE_PRIVILEGED.mask(), 0x2000_0000_0000_0000);
+        assert_eq!(AP_TABLE_READ_ONLY.mask(), 0x4000_0000_0000_0000);
+    }
+
+    #[test]
+    fn entries_of_live_machines() {
+        // From Linux bug reports: "swapper pgtable: 4k pages", an address in vmalloc space, pte=00e8000038300707. Writable
+        // kernel memory, device type (index 1 of that kernel), never executed, with two of software's bits.
+        let kernel = 0x00e8_0000_3830_0707;
+        assert_eq!(ADDRESS.in_place(kernel), 0x3830_0000);
+        assert_eq!((VALID.of(kernel), TABLE_OR_PAGE.of(kernel), ATTR_INDX.of(kernel)), (1, 1, 1));
+        assert_eq!((AP_UNPRIVILEGED.of(kernel), AP_READ_ONLY.of(kernel), NG.of(kernel)), (0, 0, 0));
+        assert_eq!((SH.of(kernel), AF.of(kernel), DBM.of(kernel)), (SH_INNER, 1, 1));
+        assert_eq!((PXN.of(kernel), UXN.of(kernel), LEAF_SOFTWARE.of(kernel)), (1, 1, 1));
+        // "user pgtable: 4k pages", pte=00e800016d3c7f53: the same for a process: unprivileged and not global.
+        let user = 0x00e8_0001_6d3c_7f53;
+        assert_eq!(ADDRESS.in_place(user), 0x1_6d3c_7000);
+        assert_eq!((AP_UNPRIVILEGED.of(user), AP_READ_ONLY.of(user), NG.of(user)), (1, 0, 1));
+        assert_eq!((ATTR_INDX.of(user), UXN.of(user)), (4, 1));
+        // The link above the former, pmd=00000000dbf36003, and one with PXNTable and UXNTable, pud=180000005fbf9003.
+        assert_eq!(ADDRESS.in_place(0x0000_0000_dbf3_6003), 0xdbf3_6000);
+        let hierarchical = 0x1800_0000_5fbf_9003;
+        assert_eq!((PXN_TABLE.of(hierarchical), UXN_TABLE.of(hierarchical)), (1, 1));
+        assert_eq!((AP_TABLE_PRIVILEGED.of(hierarchical), ADDRESS.in_place(hierarchical)), (0, 0x5fbf_9000));
+    }
+
+    #[test]
+    fn fields_of_one_descriptor_do_not_overlap() {
+        let stage_1 = [
+            VALID,
+            TABLE_OR_PAGE,
+            ATTR_INDX,
+            NS,
+            AP_UNPRIVILEGED,
+            AP_READ_ONLY,
+            SH,
+            AF,
+            NG,
+            ADDRESS,
+            DBM,
+            CONTIGUOUS,
+            PXN,
+            UXN,
+            LEAF_SOFTWARE,
+        ];
+        let stage_2 = [
+            VALID,
+            TABLE_OR_PAGE,
+            MEM_ATTR,
+            S2AP_READ,
+            S2AP_WRITE,
+            SH,
+            AF,
+            ADDRESS,
+            DBM,
+            CONTIGUOUS,
+            S2_XN,
+            LEAF_SOFTWARE,
+        ];
+        for fields in [&stage_1[..], &stage_2[..]] {
+            let bits: u32 = fields.iter().map(|field| u32::from(field.bits)).sum();
+            assert_eq!(cover(fields, 0).count_ones(), bits);
+        }
+    }
+
+    #[test]
+    fn contiguous_sets() {
+        // D8.6.1: bytes of a set, for each granule and level that has one.
+        let set = |granule, entry| 1u64 << (entry + contiguous_bits(granule, entry));
+        assert_eq!((set(12, 12), set(12, 21), set(12, 30)), (64 << 10, 32 << 20, 16 << 30));
+        assert_eq!((set(14, 14), set(14, 25)), (2 << 20, 1 << 30));
+        assert_eq!((set(16, 16), set(16, 29)), (2 << 20, 16 << 30));
+        assert_eq!(set(16, 42), 1 << 42);
+    }
+}

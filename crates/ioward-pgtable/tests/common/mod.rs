@@ -38,6 +38,22 @@ struct Frames {
     freed: usize,
 }
 
+impl Drop for Inner {
+    /// What tables leak on purpose ends with the machine.
+    fn drop(&mut self) {
+        let frames = self.frames.get_mut().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for &(virt, bytes) in frames.live.values() {
+            // SAFETY: made by `frames` with this layout; the last handle on the machine is gone.
+            unsafe {
+                dealloc(
+                    std::ptr::with_exposed_provenance_mut(virt),
+                    Layout::from_size_align_unchecked(bytes, bytes),
+                );
+            }
+        }
+    }
+}
+
 impl fmt::Debug for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Host")

@@ -87,6 +87,7 @@ impl Plain {
 
     /// Takes everything off and checks that nothing leaks.
     pub fn finish(mut self) {
+        self.check_all();
         for (&start, &(bytes, ..)) in &self.extents.clone() {
             self.unmap(iova(start, bytes));
         }
@@ -355,6 +356,27 @@ impl Plain {
         let root = self.table.grow(in_bits).expect("memory is there");
         assert_eq!((root, in_bits), (self.table.root(), self.table.config().in_bits));
         assert_eq!(u32::from(root.levels), (u32::from(in_bits) - 12).div_ceil(9));
+    }
+
+    /// Every page there is, by going from one to the next, is a part of an extent, and they are all of them.
+    fn check_all(&self) {
+        let mut mapped = 0;
+        let in_bits = self.table.config().in_bits;
+        let upper = match (self.config.format, in_bits) {
+            (Format::AmdV2, 48 | 57) => Some(Iova(u64::MAX << (in_bits - 1))),
+            _ => None,
+        };
+        for half in [Some(Iova(0)), upper].into_iter().flatten() {
+            let mut next = self.table.next_mapped(half);
+            while let Some(found) = next {
+                let (_, _, page) = self.table.lookup(found).expect("found");
+                assert_eq!(found.0 & (page - 1), 0, "a page is found where it begins");
+                assert_eq!(self.mapped_within(iova(found.0, page)), page);
+                mapped += page;
+                next = found.0.checked_add(page).and_then(|from| self.table.next_mapped(Iova(from)));
+            }
+        }
+        assert_eq!(mapped, self.extents.values().map(|&(bytes, ..)| bytes).sum());
     }
 
     /// Extents, their edges and their outsides, by lookup and by the walks that hardware would do.
