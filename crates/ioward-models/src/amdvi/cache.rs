@@ -283,10 +283,10 @@ impl Unit {
         let pending = core::mem::take(&mut self.pending);
         // Translations that a device may have fetched again, from a cache that was told to forget them only later.
         let mut refilled: Vec<(Iotlb, u64)> = Vec::new();
-        for (n, what) in pending.iter().enumerate() {
+        let mut told: Vec<Iotlb> = Vec::new();
+        for what in &pending {
             if let Invalidation::Pages(pages) = what {
-                for earlier in pending[..n].iter() {
-                    let Invalidation::Iotlb(atc) = earlier else { continue };
+                for atc in &told {
                     let behind =
                         self.domain_of(atc.source) == Some(pages.space.0) && atc.pasid == pages.space.1;
                     let stale = self.caches.overlapping(pages.space, pages.range).find(|leaf| {
@@ -304,6 +304,7 @@ impl Unit {
                 refilled.retain(|(early, at)| {
                     !(early.source == atc.source && early.pasid == atc.pasid && covers(*at))
                 });
+                told.push(*atc);
             }
             self.carry_out(what);
         }
