@@ -12,6 +12,7 @@
 //! | [`requesters`] | the requester IDs that requests may carry |
 //! | [`joins`] | what the subsystem wants to know of each function |
 //! | [`groups`] | two policies, and the reasons for what they say |
+//! | [`enable`] | turning ACS on, as a kernel does before it groups |
 //! | [`enumerate`] | bus numbers and base addresses, for machines whose firmware assigned none |
 //!
 //! Principles:
@@ -26,6 +27,7 @@ mod acs;
 mod address;
 pub mod caps;
 pub mod config;
+pub mod enable;
 pub mod enumerate;
 mod finding;
 pub mod function;

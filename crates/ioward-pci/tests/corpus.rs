@@ -5,7 +5,7 @@
 
 use ioward_pci::{
     Bdf, Topology,
-    groups::{Grouping, Linux, Policy},
+    groups::{Fabric, Grouping, Linux, Policy, differences},
     lspci,
 };
 use std::{
@@ -107,6 +107,42 @@ fn every_reason_survives_its_removal() {
             for reason in &group.reasons {
                 assert!(!reason.causes.is_empty());
                 let split = Linux.groups(&machine.topology.without(&reason.causes));
+                assert!(
+                    !split.together(reason.member, reason.with),
+                    "{}: they stay together without this: {reason}",
+                    machine.name
+                );
+            }
+        }
+    }
+}
+
+/// The same for the policy that Linux does not have, and what it finds.
+#[test]
+fn fabric_reasons_survive_too() {
+    for machine in machines() {
+        let policy = Fabric::default();
+        let (linux, fabric) = (Linux.groups(&machine.topology), policy.groups(&machine.topology));
+        let (splits, joins) = (differences(&linux, &fabric).len(), differences(&fabric, &linux).len());
+        println!(
+            "{}: Linux splits {splits} that the fabric joins, and joins {joins} that it splits",
+            machine.name
+        );
+        for pair in differences(&linux, &fabric) {
+            let group = fabric.group_of(pair.joined).unwrap();
+            println!("  fabric joins {} and {}:", pair.joined, pair.with);
+            for reason in
+                group.reasons.iter().filter(|reason| [pair.joined, pair.with].contains(&reason.member))
+            {
+                println!("    {reason}");
+            }
+        }
+        for pair in differences(&fabric, &linux) {
+            println!("  fabric splits {} from {}", pair.joined, pair.with);
+        }
+        for group in &fabric.groups {
+            for reason in &group.reasons {
+                let split = policy.groups(&machine.topology.without(&reason.causes));
                 assert!(
                     !split.together(reason.member, reason.with),
                     "{}: they stay together without this: {reason}",

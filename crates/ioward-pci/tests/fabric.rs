@@ -294,6 +294,14 @@ fn rows() -> Vec<Row> {
             )
         },
         Row {
+            reaches: &[("01:00.0", "00:01.0", "what Linux assumes, of functions that are no ports too")],
+            ports: &[("00:01.1", "01:00.0")],
+            ..row(
+                "a root port without a capability, beside a host bridge",
+                [plain("00:01.0").multi(), root_port("00:01.1", 1, 1), endpoint("01:00.0")],
+            )
+        },
+        Row {
             policy: Fabric { root_ports: RootPorts::Isolated, ..Fabric::default() },
             ..row(
                 "root ports without a capability, taken to be apart",

@@ -21,7 +21,7 @@ pub enum Basis {
         /// How it was found to apply.
         by: Match,
     },
-    /// The capability is there but its bits were not read: what a kernel that uses an IOMMU sets at boot is assumed.
+    /// The capability is there but what is set was not read: what a kernel that uses an IOMMU sets at boot is assumed.
     Assumed,
     /// It is the only function of its device, and no port: there is no peer inside it.
     Alone,
@@ -46,6 +46,7 @@ pub struct Isolation {
     pub basis: Basis,
 }
 
+/// What a function without a peer does.
 const EVERYTHING: AcsBits = AcsBits(!AcsBits::EC.0);
 
 impl Isolation {
@@ -68,7 +69,7 @@ impl Isolation {
                         return match (acs.capability, acs.next_word) {
                             (Some(capability), Some(control)) => Self::registers(capability, control, basis),
                             // Text shows the wrong word. Linux sets the bits at boot.
-                            (Some(_), None) | (None, _) => all(basis),
+                            (Some(_), None) | (None, _) => all(Basis::Assumed),
                         };
                     }
                 }
@@ -126,9 +127,7 @@ impl Isolation {
     pub fn is_sure(&self) -> bool {
         match self.basis {
             Basis::Assumed | Basis::Unseen => false,
-            Basis::Quirk { row, by } => {
-                by == Match::Ids && !matches!(row.provides, Provides::NextWord) || row.is_decided(self)
-            }
+            Basis::Quirk { by, .. } => by == Match::Ids,
             _ => true,
         }
     }
@@ -178,11 +177,4 @@ pub(super) fn is_sure(
             || isolation[index].is_sure() && topology.siblings(index).all(|other| isolation[other].is_sure()))
         && !topology.bus_of(index).orphan
         && topology.functions()[index].header != Header::BridgeUnseen
-}
-
-impl AcsQuirk {
-    /// Whether the answer would be the same without the assumption: a control word that was really read.
-    fn is_decided(&self, isolation: &Isolation) -> bool {
-        self.provides == Provides::NextWord && isolation.on != EVERYTHING
-    }
 }

@@ -59,7 +59,7 @@ fn mail_does_not_matter() {
 
     let mut wrapped = String::new();
     for line in PORT.lines() {
-        let at = line.char_indices().filter(|&(at, c)| c == ' ' && (30..60).contains(&at)).next_back();
+        let at = line.char_indices().rfind(|&(at, c)| c == ' ' && (30..60).contains(&at));
         match at {
             Some((at, _)) => wrapped.extend([&line[..at], "\n", &line[at + 1..], "\n"]),
             None => wrapped.extend([line, "\n"]),

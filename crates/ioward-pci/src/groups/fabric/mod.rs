@@ -37,7 +37,7 @@ pub enum Assume {
 pub enum RootPorts {
     /// They send everything to the root, and check requester IDs.
     Isolated,
-    /// They send requests back down, and to the other root ports of the same device; no further. This is what Linux
+    /// They send requests back down, and to the other functions of the same device; no further. This is what Linux
     /// assumes.
     #[default]
     Functions,

@@ -32,8 +32,9 @@ impl Sets {
     }
 }
 
-/// Beyond so many ties in a group, reasons are not searched for what else would keep two members together.
-const SEARCHED: usize = 64;
+/// Beyond so many ties in a group, reasons are not searched for what else would keep two members together: no machine
+/// has so many, and the search is not linear.
+const SEARCHED: usize = 4096;
 
 /// Groups in the order of their first functions, and reasons.
 pub(super) fn join(topology: &Topology, ties: Vec<Tie>) -> (Vec<Option<u32>>, Vec<Reason>) {
@@ -64,60 +65,80 @@ pub(super) fn join(topology: &Topology, ties: Vec<Tie>) -> (Vec<Option<u32>>, Ve
             group_of[index] = group_of[root];
         }
     }
-    let mut of_group: Vec<Vec<usize>> = vec![Vec::new(); next as usize];
-    for (number, tie) in ties.iter().enumerate() {
+    let mut of_group = vec![0; next as usize];
+    for tie in &ties {
         if let Some(group) = group_of[tie.members[0]] {
-            of_group[group as usize].push(number);
+            of_group[group as usize] += 1;
         }
     }
+    let mut search = Search::new(&ties, count);
     let at = |index: Index| topology.functions()[index].at;
     let mut reasons = Vec::with_capacity(joined.len());
     for (number, member, with) in joined {
         let mut causes = ties[number].causes.clone();
-        let group = group_of[member].map_or(&[][..], |group| &of_group[group as usize][..]);
-        if group.len() > 1 && group.len() <= SEARCHED {
-            complete(&ties, group, member, with, &mut causes);
+        let others = group_of[member].map_or(0, |group| of_group[group as usize]);
+        if (2..=SEARCHED).contains(&others) {
+            search.complete(member, with, &mut causes);
         }
         reasons.push(Reason { member: at(member), with: at(with), causes });
     }
     (group_of, reasons)
 }
 
-/// Adds causes until nothing is left that keeps the two together.
-fn complete(ties: &[Tie], group: &[usize], member: Index, with: Index, causes: &mut Vec<Cause>) {
-    loop {
-        let left: Vec<&Tie> = group
-            .iter()
-            .map(|&number| &ties[number])
-            .filter(|tie| tie.causes.iter().any(|cause| !causes.contains(cause)))
-            .collect();
-        // From the member outwards: which ties are reached, and through which.
-        let mut reached = vec![member];
-        let mut used: Vec<(usize, Option<usize>)> = Vec::new();
-        let mut through: Vec<Option<usize>> = vec![None];
-        let mut at = 0;
-        while at < reached.len() && reached[at] != with {
-            for (number, tie) in left.iter().enumerate() {
-                let fresh = !used.iter().any(|&(other, _)| other == number);
-                if fresh && tie.members.binary_search(&reached[at]).is_ok() {
-                    used.push((number, through[at]));
-                    for &next in &tie.members {
-                        if !reached.contains(&next) {
-                            reached.push(next);
-                            through.push(Some(used.len() - 1));
-                        }
+/// Looks for what keeps two functions together.
+struct Search<'a> {
+    ties: &'a [Tie],
+    /// By function: the ties that it is in.
+    ties_of: Vec<Vec<usize>>,
+    /// By function and by tie: the last round that met it.
+    met: Vec<u32>,
+    used: Vec<u32>,
+    round: u32,
+}
+
+impl<'a> Search<'a> {
+    fn new(ties: &'a [Tie], count: usize) -> Self {
+        let mut ties_of = vec![Vec::new(); count];
+        for (number, tie) in ties.iter().enumerate() {
+            tie.members.iter().for_each(|&member| ties_of[member].push(number));
+        }
+        Self { ties, ties_of, met: vec![0; count], used: vec![0; ties.len()], round: 0 }
+    }
+
+    /// Adds causes until nothing is left that keeps the two together.
+    fn complete(&mut self, member: Index, with: Index, causes: &mut Vec<Cause>) {
+        // Ends: each round adds all causes of a tie that was left, so that it is not left in the next.
+        while let Some(tie) = self.connect(member, with, causes) {
+            let more: Vec<Cause> =
+                self.ties[tie].causes.iter().filter(|cause| !causes.contains(cause)).copied().collect();
+            causes.extend(more);
+        }
+    }
+
+    /// The last tie on a way from one to the other that leaves out the ties of which every cause is given up.
+    fn connect(&mut self, from: Index, to: Index, given_up: &[Cause]) -> Option<usize> {
+        self.round += 1;
+        let mut open = vec![from];
+        self.met[from] = self.round;
+        while let Some(function) = open.pop() {
+            for &number in &self.ties_of[function] {
+                if core::mem::replace(&mut self.used[number], self.round) == self.round {
+                    continue;
+                }
+                let tie = &self.ties[number];
+                if tie.causes.iter().all(|cause| given_up.contains(cause)) {
+                    continue;
+                }
+                for &next in &tie.members {
+                    if next == to {
+                        return Some(number);
+                    }
+                    if core::mem::replace(&mut self.met[next], self.round) != self.round {
+                        open.push(next);
                     }
                 }
             }
-            at += 1;
         }
-        if at == reached.len() {
-            return;
-        }
-        // The last tie on the way is given up.
-        let Some(last) = through[at] else { return };
-        let more: Vec<Cause> =
-            left[used[last].0].causes.iter().filter(|cause| !causes.contains(cause)).copied().collect();
-        causes.extend(more);
+        None
     }
 }

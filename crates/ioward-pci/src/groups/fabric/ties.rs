@@ -261,9 +261,14 @@ impl Collector<'_> {
             }
             for (slot, open) in devices {
                 let mut members: Vec<Index> = open.iter().map(|&(port, _)| port).collect();
-                for &port in ports.iter().filter(|&&port| self.topology.functions()[port].at.device() == slot)
-                {
-                    members.extend(self.below(port));
+                // Functions of the device that are no ports are there to be reached too.
+                let functions = self.topology.buses()[bus].functions.clone();
+                let slot_of = |index: Index| self.topology.functions()[index].at.device();
+                for index in functions.filter(|&index| slot_of(index) == slot) {
+                    match self.kind(index) {
+                        Some(PortType::RootPort) => members.extend(self.below(index)),
+                        _ => members.push(index),
+                    }
                 }
                 let causes = open.iter().map(|&(port, lack)| self.cause(port, lack)).collect();
                 self.tie(members, causes);
