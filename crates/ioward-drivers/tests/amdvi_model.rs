@@ -148,6 +148,79 @@ fn a_blocked_source_with_a_pasid_reaches_nothing_without_one() {
 }
 
 #[test]
+fn what_was_behind_a_blocked_source_is_forgotten() {
+    let machine = Machine::new(AmdViConfig::default());
+    let nic = machine.device(NIC, true);
+    nic.pasid(Some(16));
+    let driver = machine.bring_up();
+    let table = planned(&driver, 16);
+    let (old, new) = (machine.page(), machine.page());
+    let [(was, leaf), (is, _)] = [&old, &new].map(|page| machine.guest(page.phys(), 4));
+    let tag = driver.tag(&Plan::Tables(table)).unwrap();
+    let other = driver.tag(&Plan::Tables(table)).unwrap();
+    let one = Some(Pasid(1));
+    let on = |root, tag| Translation::Table { root, config: &table, tag };
+    for ats in [None, Some(12)] {
+        let slot = claim(&driver, NIC, 16, ats.is_some());
+        driver.install(&slot, None, &on(was, tag)).unwrap();
+        driver.install(&slot, one, &on(was, tag)).unwrap();
+        nic.ats(ats);
+        assert_eq!((write(&nic, None), write(&nic, one)), (Ok(()), Ok(())));
+        assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
+        machine.unmap(leaf);
+        machine.settled();
+        driver.install(&slot, None, &on(is, other)).unwrap();
+        assert!(write(&nic, one).is_err(), "the device has kept what it had of the PASID");
+        driver.install(&slot, one, &on(is, other)).unwrap();
+        for pasid in [None, one] {
+            machine.memory.dma_write("test", new.phys(), b"nothing").unwrap();
+            assert_eq!(write(&nic, pasid), Ok(()));
+            assert!(holds(&machine, new.phys()), "{pasid:?} goes where it went before");
+        }
+        nic.ats(None);
+        assert_eq!(driver.release(slot, false), Blocked::Confirmed);
+        machine.put(leaf, 0, old.phys().0 | 0x67);
+    }
+    machine.settled();
+}
+
+#[test]
+fn a_confirmed_block_leaves_nothing_of_a_v1_table_in_caches() {
+    let machine = Machine::new(AmdViConfig::default());
+    let nic = machine.device(NIC, false);
+    let driver = machine.bring_up();
+    let table = planned(&driver, 0);
+    let tag = driver.tag(&Plan::Tables(table)).unwrap();
+    let (root, leaf) = machine.host(machine.page().phys());
+    let slot = claim(&driver, NIC, 0, false);
+    driver.install(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
+    assert_eq!(write(&nic, None), Ok(()));
+    assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
+    machine.unmap(leaf);
+    machine.settled();
+}
+
+#[test]
+fn where_refusals_are_cached_a_new_pasid_is_no_exception() {
+    let machine = Machine::new(AmdViConfig { np_cache: true, ..AmdViConfig::default() });
+    let nic = machine.device(NIC, false);
+    nic.pasid(Some(16));
+    let driver = machine.bring_up();
+    assert!(driver.flush_after_map());
+    let table = planned(&driver, 16);
+    let (root, _) = machine.guest(machine.page().phys(), 4);
+    let tag = driver.tag(&Plan::Tables(table)).unwrap();
+    let slot = claim(&driver, NIC, 16, false);
+    let on_table = Translation::Table { root, config: &table, tag };
+    for pasid in [Some(Pasid(1)), Some(Pasid(2)), None] {
+        assert!(write(&nic, pasid).is_err());
+        driver.install(&slot, pasid, &on_table).unwrap();
+        assert_eq!(write(&nic, pasid), Ok(()));
+    }
+    machine.settled();
+}
+
+#[test]
 fn what_would_nest_or_cannot_be_walked_is_refused() {
     let machine = Machine::new(AmdViConfig::default());
     let driver = machine.bring_up();
@@ -262,7 +335,7 @@ fn a_hung_unit_costs_a_bounded_wait_and_blocks_all_the_same() {
     let start = machine.platform.now();
     let hung = driver.flush(&[flush_of(tag, &[])]).unwrap_err();
     assert_eq!(hung.iommu, UNIT);
-    assert!(machine.platform.now().0 - start.0 < 3_000_000_000);
+    assert!(machine.platform.now().0 - start.0 < 30_000_000);
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));
     assert!(matches!(driver.install(&slot, None, &on_table), Err(Refused::Hung(_))));
     // A ring that nobody empties fills up, and then the wait is for room.

@@ -79,10 +79,10 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         let mut list = source.owed.clone();
         list.push(Forget::Entry);
         match source.rid {
-            // A blocked entry grants nothing that could be cached, unless refusals are.
-            Rid::Blocked if self.features.np_cache => list.push(Forget::Domain(self.fixed.blocked)),
             Rid::Identity => list.push(Forget::Domain(self.fixed.identity)),
             Rid::Host { tag, .. } => list.push(Forget::Domain(tag)),
+            // A blocked entry grants nothing that could be cached, and a refusal that is cached is under an ID of which
+            // everything is refused.
             Rid::Blocked | Rid::Guest { .. } => {}
         }
         if source.uses_guest()

@@ -6,7 +6,8 @@ use ioward_drivers::amdvi::{AmdVi, BringUp, BringUpError, Config};
 use ioward_models::amdvi::{AmdViConfig, AmdViModel};
 use ioward_models::{DmaEngine, DmaError, Memory, SimPlatform, Violations};
 use ioward_types::{
-    Frames, IommuId, Iova, Mmio, Pasid, PhysAddr, Platform, Root, SourceId, Span, TableConfig, Tag, describe,
+    Frames, IommuId, Iova, Mmio, Nanos, Pasid, PhysAddr, Platform, Root, SourceId, Span, TableConfig, Tag,
+    describe,
 };
 use std::sync::Arc;
 
@@ -56,6 +57,8 @@ impl Machine {
         let mut config = Config::new(described, 0xff);
         config.capability_header = Some(model.capability()[0]);
         config.coherent = model.coherent;
+        // Thousands of rounds of the simulated clock.
+        config.patience = Nanos(10_000_000);
         config
     }
 
