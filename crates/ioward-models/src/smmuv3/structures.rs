@@ -138,11 +138,11 @@ impl State {
             }
         }
         let before = self.seen_stes.insert(source, Seen { at, what: *ste });
-        if let Some(before) = before.filter(|before| before.at == at && self.eager) {
+        if let Some(before) = before.filter(|_| self.eager) {
             let (old, new) = (before.what.used(), ste.used());
             let changed: Vec<usize> =
                 (0..ste::WORDS).filter(|&n| (before.what.0[n] ^ ste.0[n]) & (old[n] | new[n]) != 0).collect();
-            if changed.len() > 1 {
+            if before.at == at && changed.len() > 1 {
                 self.wrong(
                     "IHI 0070 G.b 3.21.3",
                     format!(

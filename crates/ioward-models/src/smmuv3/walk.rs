@@ -153,7 +153,7 @@ pub(super) fn first_rights(
     let limit = |bit: u64| limits >> bit & 1 == 1;
     let user = (descriptor >> 6 & 1 == 1 || world == World::El2) && !limit(61);
     let read_only = descriptor & WRITE_BIT != 0;
-    let clean = read_only && descriptor & DIRTY_MODIFIER != 0 && stage.updates_dirty && !limit(62);
+    let clean = read_only && descriptor & DIRTY_MODIFIER != 0 && stage.updates_dirty;
     let writable = (!read_only || clean) && !limit(62);
     let uxn = descriptor >> 54 & 1 == 1 || limit(60);
     let pxn = if world == World::El2 { uxn } else { descriptor >> 53 & 1 == 1 || limit(59) };

@@ -110,7 +110,8 @@ impl State {
         if part.stage.updates_access && !asker.speculative {
             return self.update(part, at, place, descriptor, descriptor | walk::ACCESS_FLAG);
         }
-        if part.stage.access_flag_faults || asker.speculative {
+        // Where hardware would set it, looking ahead does not, and so keeps nothing.
+        if part.stage.access_flag_faults || part.stage.updates_access {
             return Err(part.fault(id::F_ACCESS, at));
         }
         Ok(descriptor)

@@ -235,6 +235,8 @@ fn a_table_is_not_freed_while_a_walk_may_go_on_from_it() {
     unsafe { platform.free(PhysAddr(tables[3]), 0x1000) };
     rig.smmu.audit();
     assert_eq!(rig.sections(), ["IHI 0070 G.b 3.21.1"]);
+    rig.command([0x46, 0]);
+    assert!(rig.sections().contains(&"IHI 0070 G.b 3.21.1"), "every CMD_SYNC looks too");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn concatenated_roots_are_one_table() {
     assert_eq!(rig.goes(0x2000), None);
     // F_TRANSLATION at stage 2, CLASS IN, with the IPA.
     assert_eq!(rig.event(), Some([0x0000_0005_0000_0010, 0x0000_0288_0000_0000, 0x2000, 0x2000]));
-    assert_eq!(rig.goes(0x100_0000_0000), None, "beyond S2T0SZ");
+    assert_eq!(rig.goes(0x100_0000_1000), None, "beyond S2T0SZ");
     assert_eq!(rig.event().map(|e| (e[0] & 0xff, e[1])), Some((0x10, 0x0000_0288_0000_0000)));
 }
 
@@ -76,6 +76,7 @@ fn an_illegal_stage_2_is_a_bad_ste() {
         STE_WORD2 | 3 << 46,                    // S2TG Reserved
         STE_WORD2 & !(0xff << 32) | 0x18 << 32, // 40 bits from level 2: too many tables
         STE_WORD2 & !(0xff << 32) | 0x50 << 32, // 48 bits from level 1: too many tables
+        STE_WORD2 & !(0xff << 32) | 0x99 << 32, // 39 bits from level 0: it resolves nothing
         STE_WORD2 & !(0xff << 32) | 0x4f << 32, // S2T0SZ 15
     ] {
         let rig = second();
