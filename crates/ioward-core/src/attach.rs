@@ -2,7 +2,7 @@
 
 use crate::{
     device::{AddError, Source},
-    driver::{Blocked, Plan, Refused, Requirements, Translation},
+    driver::{Blocked, Driver, Hung, Plan, Refused, Requirements, Translation},
     space::{AddressSpace, Target, Want},
     state::{Entry, Installed, Rid, State},
 };
@@ -39,6 +39,17 @@ impl<P: Platform> Entry<P> {
                     space.ready(&self.driver, plan).ok_or(Refused::NoTag { iommu: self.driver.id() })?;
                 self.driver.install(&self.slot, pasid, &ready.translation())
             }
+        }
+    }
+}
+
+impl<P: Platform> Installed<P> {
+    /// An entry no longer holds this, confirmed so: what only it used is given back.
+    fn retire(self, driver: &Arc<dyn Driver>, source: Source, pasid: Option<Pasid>) -> Result<(), Hung> {
+        match self {
+            Self::Blocked | Self::Identity => Ok(()),
+            Self::Paging { space, plan } => space.retire(driver, &plan, source.1, pasid),
+            Self::Foreign(table) => driver.untag(table.tag),
         }
     }
 }
@@ -189,15 +200,37 @@ impl<P: Platform> State<P> {
     /// The entry no longer holds `old`, and its caches confirmed that.
     fn retire(&mut self, source: Source, pasid: Option<Pasid>, old: Installed<P>) {
         let Some(entry) = self.entries.get(&source) else { return };
-        let driver = entry.driver.clone();
-        let result = match old {
-            Installed::Blocked | Installed::Identity => Ok(()),
-            Installed::Paging { space, plan } => space.retire(&driver, &plan, source.1, pasid),
-            Installed::Foreign(table) => driver.untag(table.tag),
-        };
-        if result.is_err() {
+        if old.retire(&entry.driver, source, pasid).is_err() {
             self.kill(source);
         }
+    }
+
+    /// Gives an entry back: blocked, with all its PASIDs. `gone`: the device was pulled, and no command is sent to it.
+    pub fn release(&mut self, source: Source, gone: bool) -> Blocked {
+        let controls = self.target(&source, None).controls;
+        let Some(entry) = self.entries.remove(&source) else { return Blocked::Confirmed };
+        let pasids = entry.pasids.into_iter().map(|(pasid, what)| (Some(pasid), what));
+        let held: Vec<(Option<Pasid>, Installed<P>)> =
+            core::iter::once((None, entry.rid)).chain(pasids).collect();
+        if gone {
+            for (pasid, what) in &held {
+                if let Installed::Paging { space, plan } = what {
+                    space.forget_cache(&entry.driver, plan, source.1, *pasid);
+                }
+            }
+        }
+        let mut blocked = entry.driver.release(entry.slot, gone);
+        if let Blocked::Confirmed = blocked {
+            for (pasid, what) in held {
+                if let Err(hung) = what.retire(&entry.driver, source, pasid) {
+                    blocked = Blocked::Unconfirmed(hung);
+                }
+            }
+        }
+        if let Blocked::Unconfirmed(_) = blocked {
+            controls.iter().for_each(|control| control.bus_master(false));
+        }
+        blocked
     }
 
     /// Puts a whole group, or the `sources` of a newcomer to it, on a domain.

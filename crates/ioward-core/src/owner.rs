@@ -147,7 +147,8 @@ impl<P: Platform> OwnedGroup<P> {
 
     fn make_space(&self, wish: &Requirements) -> Result<Arc<AddressSpace<P>>, AddError> {
         let state = self.subsystem.turn();
-        let requirements = both(&state.requirements(self.group, None), wish);
+        let whole_group = state.requirements(self.group, None);
+        let requirements = if crate::mutate::on("rule_04") { *wish } else { both(&whole_group, wish) };
         let sources = state.sources(self.group, None);
         let (space, _) =
             state.make_space(self.subsystem.platform(), self.group, &sources, &requirements, false)?;

@@ -25,6 +25,7 @@ impl<P: Platform> State<P> {
                     Some(iommu) => Status::Waiting(iommu),
                     None => match self.attach(platform, id) {
                         Ok(()) => Status::Served,
+                        Err(_) if crate::mutate::on("rule_09") => Status::Served,
                         Err(error) => Status::Refused(error),
                     },
                 },
@@ -258,18 +259,7 @@ impl<P: Platform> State<P> {
                 }
                 continue;
             }
-            let pasids: Vec<_> = entry.pasids.keys().copied().collect();
-            for pasid in pasids {
-                if let unconfirmed @ Blocked::Unconfirmed(_) = self.block(*source, Some(pasid)) {
-                    result = unconfirmed;
-                }
-            }
-            if let unconfirmed @ Blocked::Unconfirmed(_) = self.block(*source, None) {
-                result = unconfirmed;
-            }
-            if let Some(entry) = self.entries.remove(source)
-                && let unconfirmed @ Blocked::Unconfirmed(_) = entry.driver.release(entry.slot, gone)
-            {
+            if let unconfirmed @ Blocked::Unconfirmed(_) = self.release(*source, gone) {
                 result = unconfirmed;
             }
         }
@@ -423,13 +413,23 @@ impl<P: Platform> State<P> {
         let wants = self.wants(sources, None, requirements)?;
         let granule = wants.iter().map(|want| crate::space::granule(&want.plan)).max().unwrap_or(4096);
         let (regions, forbidden) = self.region_spans(group, granule, &wants)?;
-        let last = Iova(last_iova(&wants, requirements).0 & !(granule - 1) | (granule - 1));
+        // The kernel's own domains leave room for a device with PASIDs that comes while they are in use (rule 7): its plan
+        // may have fewer bits.
+        let wider = Requirements { pasid_bits: 1, ..*requirements };
+        let later =
+            if with_required { self.wants(sources, None, &wider).unwrap_or_default() } else { Vec::new() };
+        let last = Iova(
+            last_iova(&wants, requirements).min(last_iova(&later, requirements)).0 & !(granule - 1)
+                | (granule - 1),
+        );
         let bytes = last.0.checked_add(1).unwrap_or(!(granule - 1));
         let aperture = Span { start: Iova(0), bytes };
         let new = AddressSpace::new(platform.clone(), aperture, granule);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
         space.forbid(&forbidden).map_err(|used| AddError::RegionInUse(physical(used)))?;
-        space.prepare(&wants)?;
+        if !crate::mutate::on("rule_03") {
+            space.prepare(&wants)?;
+        }
         let none = !with_required || crate::mutate::on("rule_15");
         space.require(if none { &[] } else { &regions }).inspect_err(|_| space.discard())?;
         Ok((space, wants))

@@ -188,7 +188,11 @@ impl<P: Platform> State<P> {
         let first_only = if crate::mutate::on("rule_02") { 1 } else { usize::MAX };
         let start = Requirements::default();
         self.served(group, newcomer).take(first_only).fold(start, |all, (_, device)| Requirements {
-            pasid_bits: all.pasid_bits.max(device.pasid.unwrap_or(0)),
+            pasid_bits: if crate::mutate::on("rule_06") {
+                0
+            } else {
+                all.pasid_bits.max(device.pasid.unwrap_or(0))
+            },
             addr_bits: all.addr_bits.min(device.addr_bits),
             coherent: all.coherent || device.coherent,
             dirty: all.dirty || device.dirty,
@@ -203,7 +207,9 @@ impl<P: Platform> State<P> {
 
     pub fn view(&self, group: GroupId, newcomer: Option<DeviceId>) -> GroupView {
         let mut view = GroupView { names: Vec::new(), sources: Vec::new(), trusted: true, pasids: false };
-        for (_, device) in self.served(group, newcomer) {
+        let only =
+            |id: DeviceId| !crate::mutate::on("rule_05") || newcomer.is_none_or(|newcomer| newcomer == id);
+        for (_, device) in self.served(group, newcomer).filter(|(id, _)| only(*id)) {
             view.names.push(device.name.clone());
             view.sources.extend_from_slice(&device.sources);
             view.trusted &= device.trusted;

@@ -14,6 +14,8 @@ use std::{collections::BTreeMap, error::Error, fmt, sync::Arc};
 
 /// Where memory starts: not at zero, so that an IOVA is no physical address by chance.
 pub const MEMORY: PhysAddr = PhysAddr(0x8000_0000);
+/// The largest device ID that an AMD-Vi unit of a rig serves.
+pub const LAST_AMD_SOURCE: u16 = 0x3ff;
 /// How much there is, in bytes. The host commits what is touched.
 pub const BYTES: u64 = 1 << 30;
 
@@ -47,7 +49,9 @@ impl Model {
     pub fn filter(&self, mut keep: impl FnMut(&[u64; 2]) -> bool + Send + 'static) {
         match self {
             Self::Smmu(smmu) => smmu.set_command_filter(Box::new(keep)),
-            Self::Amd(amd) => amd.set_command_filter(Some(Box::new(move |_, command| keep(&[command[0], command[1]])))),
+            Self::Amd(amd) => {
+                amd.set_command_filter(Some(Box::new(move |_, command| keep(&[command[0], command[1]]))))
+            }
         }
     }
 
@@ -236,14 +240,19 @@ impl Rig {
             Model::Smmu(_) => {
                 let config = smmuv3::Config::default();
                 let cold = smmuv3::BringUp::Cold;
-                Arc::new(smmuv3::SmmuV3::bring_up(id, registers, &config, platform, cold).map_err(RigError::Smmu)?)
+                Arc::new(
+                    smmuv3::SmmuV3::bring_up(id, registers, &config, platform, cold)
+                        .map_err(RigError::Smmu)?,
+                )
             }
             Model::Amd(amd) => {
-                let mut config = amdvi::Config::new(describe::AmdVi::default(), u16::MAX);
+                let mut config = amdvi::Config::new(describe::AmdVi::default(), LAST_AMD_SOURCE);
                 config.capability_header = Some(amd.config().capability()[0]);
                 config.coherent = amd.config().coherent;
                 let cold = amdvi::BringUp::Cold;
-                Arc::new(amdvi::AmdVi::bring_up(id, registers, config, platform, cold).map_err(RigError::Amd)?)
+                Arc::new(
+                    amdvi::AmdVi::bring_up(id, registers, config, platform, cold).map_err(RigError::Amd)?,
+                )
             }
         })
     }
@@ -256,14 +265,15 @@ impl Rig {
     }
 
     /// A device of these sources, added as `adjust` says. `caches`: it has an ATC.
-    pub fn device(
+    pub fn device<'a>(
         &self,
-        name: &str,
+        name: &'a str,
         sources: &[(u32, u32)],
         caches: bool,
-        adjust: impl FnOnce(&mut DeviceDesc<'_>),
+        adjust: impl FnOnce(&mut DeviceDesc<'a>),
     ) -> Endpoint {
-        let sources: Vec<Source> = sources.iter().map(|(iommu, source)| (IommuId(*iommu), SourceId(*source))).collect();
+        let sources: Vec<Source> =
+            sources.iter().map(|(iommu, source)| (IommuId(*iommu), SourceId(*source))).collect();
         let engine = |(iommu, source): &Source| {
             let model = self.models.get(iommu).map(Model::iommu);
             DmaEngine::new(name, *source, model, self.memory.clone(), caches)
@@ -272,10 +282,10 @@ impl Rig {
         if engines.is_empty() {
             engines.push(DmaEngine::new(name, SourceId(0), None, self.memory.clone(), false));
         }
-        let mut desc = DeviceDesc::new(name, &sources, Arc::new(Together(engines.clone())));
+        let mut desc = DeviceDesc::new(name, &[], Arc::new(Together(engines.clone())));
         desc.ats = caches.then_some(12);
         adjust(&mut desc);
-        let device = self.subsystem.add(&desc);
+        let device = self.subsystem.add(&DeviceDesc { sources: &sources, ..desc });
         Endpoint { engines, device }
     }
 

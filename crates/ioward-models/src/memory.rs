@@ -26,6 +26,8 @@ pub const GARBAGE: u64 = 0xdead_beef_dead_beef;
 /// What a freed frame is filled with.
 pub const FREED: u8 = 0x5a;
 const PAGE: u64 = 4096;
+/// Alignment of the arena on the host, so that offsets and addresses agree up to a large page.
+const ALIGN: usize = 0x20_0000;
 
 /// When hardware sees a store that no barrier has ordered yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -70,6 +72,8 @@ struct State {
 
 struct Inner {
     base: NonNull<u8>,
+    /// What was allocated: more than the arena, which is aligned inside it.
+    block: NonNull<u8>,
     layout: Layout,
     origin: u64,
     bytes: u64,
@@ -85,7 +89,7 @@ unsafe impl Sync for Inner {}
 impl Drop for Inner {
     fn drop(&mut self) {
         // SAFETY: allocated in `Memory::new` with this layout; the last handle is gone.
-        unsafe { dealloc(self.base.as_ptr(), self.layout) }
+        unsafe { dealloc(self.block.as_ptr(), self.layout) }
     }
 }
 
@@ -103,10 +107,15 @@ impl Memory {
     /// `bytes` bytes from `origin`, both multiples of 64 KiB. The host commits pages as they are touched.
     pub fn new(origin: PhysAddr, bytes: u64, violations: Violations) -> Self {
         assert!((origin.0 | bytes).is_multiple_of(0x1_0000) && bytes != 0, "memory is whole units of 64 KiB");
-        let layout = Layout::from_size_align(bytes as usize, 0x20_0000).expect("a size that fits the host");
+        // Aligned by hand: only an allocation of small alignment comes zeroed without being touched.
+        let layout = Layout::from_size_align(bytes as usize + ALIGN, 16).expect("a size that fits the host");
         // SAFETY: the layout is not empty.
-        let base =
+        let block =
             NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout));
+        let offset = block.as_ptr().align_offset(ALIGN);
+        assert!(offset < ALIGN, "the host's memory can be aligned");
+        // SAFETY: the block is longer than the arena by what the alignment can take.
+        let base = unsafe { block.add(offset) };
         let state = State {
             visibility: Visibility::Immediate,
             incoherent: false,
@@ -118,7 +127,15 @@ impl Memory {
             quarantine: VecDeque::new(),
             budget: None,
         };
-        Self(Arc::new(Inner { base, layout, origin: origin.0, bytes, violations, state: Mutex::new(state) }))
+        Self(Arc::new(Inner {
+            base,
+            block,
+            layout,
+            origin: origin.0,
+            bytes,
+            violations,
+            state: Mutex::new(state),
+        }))
     }
 
     /// When hardware sees stores.

@@ -70,6 +70,13 @@ impl Unit {
         self.targets.is_empty()
     }
 
+    /// The source or PASID caches nothing any more.
+    pub fn forget_cache(&mut self, source: SourceId, pasid: Option<Pasid>) {
+        let of_it = self.targets.iter_mut().filter(|target| target.is(source, pasid));
+        of_it.for_each(|target| target.ats = false);
+        self.refresh();
+    }
+
     fn refresh(&mut self) {
         let cached = self.targets.iter().filter(|target| target.ats);
         self.atc = cached.map(|target| AtcTarget { source: target.source, pasid: target.pasid }).collect();

@@ -98,6 +98,8 @@ impl<P: Platform> AddressSpace<P> {
     /// Devices may reach `to` until a [`Gather`] for it has finished: until then no reference to it exists and it is not
     /// reused. After [`MapError::Hung`] that is for ever.
     pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+        let _inverted =
+            crate::mutate::on("rule_16").then(|| crate::order::Held::enter(crate::order::Rank::Control));
         let span = Span::new(at, to.bytes).filter(|_| to.is_valid()).ok_or(MapError::Empty(at))?;
         let (pin, _) = self.platform.pin();
         let layout = self.layout.read(&pin);

@@ -268,6 +268,22 @@ impl<P: Platform> AddressSpace<P> {
         self.publish(layout);
     }
 
+    /// A device was pulled: nothing is left of what it cached, and no command reaches it any more.
+    pub(crate) fn forget_cache(
+        &self,
+        driver: &Arc<dyn Driver>,
+        plan: &Plan,
+        source: SourceId,
+        pasid: Option<Pasid>,
+    ) {
+        let mut layout = self.snapshot();
+        let carrier = layout.carriers.iter_mut().find(|carrier| carrier.plan == *plan);
+        if let Some(unit) = carrier.and_then(|carrier| carrier.unit(driver)) {
+            unit.forget_cache(source, pasid);
+            self.publish(layout);
+        }
+    }
+
     /// Forgets a target whose entry was never installed, or whose device is gone for good with its entry blocked.
     pub(crate) fn abandon(
         &self,
