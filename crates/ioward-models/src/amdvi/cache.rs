@@ -174,11 +174,16 @@ impl Caches {
         self.links.insert((space, level, prefix(at, level)), link);
     }
 
-    pub fn forget_all(&mut self) {
+    /// Room was needed: nothing is known, but what is poison stays so.
+    pub fn evict(&mut self) {
         self.devices.clear();
         self.leaves.clear();
         self.links.clear();
         self.gcr3.clear();
+    }
+
+    pub fn forget_all(&mut self) {
+        self.evict();
         if let Some(poison) = &mut self.poison {
             poison.all = true;
         }
@@ -251,11 +256,9 @@ impl Caches {
     /// Every cached translation that overlaps, of the spaces of one domain.
     pub fn overlapping(&self, space: Space, range: Range) -> impl Iterator<Item = &Leaf> {
         self.leaves
-            .iter()
-            .filter(move |((owner, _, _), leaf)| {
-                *owner == space && Range::page(leaf.base, leaf.page).overlaps(range)
-            })
+            .range((space, 0, 0)..=(space, u8::MAX, u64::MAX))
             .map(|(_, leaf)| leaf)
+            .filter(move |leaf| Range::page(leaf.base, leaf.page).overlaps(range))
     }
 
     pub fn all_leaves(&self) -> impl Iterator<Item = (Space, &Leaf)> {

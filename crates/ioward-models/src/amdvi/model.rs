@@ -38,7 +38,7 @@ impl AmdViModel {
             config,
             memory,
             violations,
-            registers: Registers::default(),
+            registers: Registers { latency: 2, ..Registers::default() },
             caches: Default::default(),
             pending: Vec::new(),
             atcs: Default::default(),
@@ -90,6 +90,16 @@ impl AmdViModel {
         self.unit().gone = gone;
     }
 
+    /// How many reads of status pass until a buffer starts or stops; 2 unless changed.
+    pub fn set_latency(&self, reads: u32) {
+        self.unit().registers.latency = reads;
+    }
+
+    /// Empties every cache, as eviction may at any time.
+    pub fn evict(&self) {
+        self.unit().caches.evict();
+    }
+
     /// Fills every cache with garbage, as firmware or a crashed kernel leaves them: what is used before it has been
     /// invalidated leads to where there is no memory, and is a violation.
     pub fn poison(&self) {
@@ -116,7 +126,7 @@ impl AmdViModel {
                 offset::STATUS => r.status = value,
                 offset::CONTROL => {
                     let old = core::mem::replace(&mut r.control, value);
-                    unit.apply_control(old);
+                    unit.apply_control(old, 0);
                 }
                 _ => {}
             }
@@ -159,7 +169,7 @@ impl Mmio for AmdViModel {
         if !at.is_multiple_of(4) {
             return u32::MAX;
         }
-        (self.unit().read_register(at & !7) >> (at % 8 * 8)) as u32
+        (self.read64(at & !7) >> (at % 8 * 8)) as u32
     }
 
     fn write32(&self, at: usize, value: u32) {
@@ -170,7 +180,14 @@ impl Mmio for AmdViModel {
     }
 
     fn read64(&self, at: usize) -> u64 {
-        if at.is_multiple_of(8) { self.unit().read_register(at) } else { u64::MAX }
+        if !at.is_multiple_of(8) {
+            return u64::MAX;
+        }
+        let mut unit = self.unit();
+        if at == offset::STATUS {
+            unit.status_is_read();
+        }
+        unit.read_register(at)
     }
 
     fn write64(&self, at: usize, value: u64) {

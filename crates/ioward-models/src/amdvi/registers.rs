@@ -44,8 +44,12 @@ pub(super) struct Registers {
     pub status: u64,
     pub hardware_event: [u64; 2],
     pub hardware_event_status: u64,
+    /// How many reads of status pass until a buffer starts or stops.
+    pub latency: u32,
+    /// Reads of status that are left, and the run bits that they wait for.
+    pub turning: Option<(u32, u64)>,
     /// Registers that hold what is written and do nothing.
-    plain: BTreeMap<usize, u64>,
+    pub plain: BTreeMap<usize, u64>,
 }
 
 impl Registers {
@@ -241,44 +245,60 @@ impl Unit {
             self.violation(SECTION, "control.DevTblSegEn beyond EFR.DevTblSegSup");
         }
         let old = core::mem::replace(&mut self.registers.control, new & !control::RESERVED);
-        self.apply_control(old);
-        self.run_commands();
+        self.apply_control(old, self.registers.latency);
     }
 
-    /// What follows from the enable bits: which of the buffers run.
-    pub fn apply_control(&mut self, old: u64) {
+    /// What follows from the enable bits: which of the buffers run, at once or some reads of status later.
+    pub fn apply_control(&mut self, old: u64, latency: u32) {
         let on = self.registers.is(control::IOMMU_EN);
         let was_on = control::IOMMU_EN.in_place(old) != 0;
-        let rises = |unit: &Self, field: Field| {
-            on && unit.registers.is(field) && !(was_on && field.in_place(old) != 0)
-        };
+        let r = &self.registers;
         let rings = [
-            (control::CMD_BUF_EN, status::CMD_BUF_RUN, None, "command buffer"),
-            (control::EVENT_LOG_EN, status::EVENT_LOG_RUN, Some(status::EVENT_OVERFLOW), "event log"),
-            (control::PPR_LOG_EN, status::PPR_LOG_RUN, Some(status::PPR_OVERFLOW), "page request log"),
+            (control::CMD_BUF_EN, status::CMD_BUF_RUN, None, r.commands),
+            (control::EVENT_LOG_EN, status::EVENT_LOG_RUN, Some(status::EVENT_OVERFLOW), r.events),
+            (control::PPR_LOG_EN, status::PPR_LOG_RUN, Some(status::PPR_OVERFLOW), r.requests),
         ];
-        for (enable, run, overflow, name) in rings {
+        let mut runs = r.turning.map_or(r.status, |(_, runs)| runs) & RUN_BITS;
+        for (enable, run, overflow, ring) in rings {
             if !on || !self.registers.is(enable) {
-                self.registers.set_status(run, false);
-            } else if rises(self, enable) {
+                runs &= !run.mask();
+            } else if !(was_on && enable.in_place(old) != 0) {
                 // A log that overflowed is restarted only once the overflow has been cleared (§2.5.1, §2.6.1).
-                let blocked = overflow.is_some_and(|field| self.registers.has(field));
-                self.registers.set_status(run, !blocked);
-                let ring = match name {
-                    "command buffer" => self.registers.commands,
-                    "event log" => self.registers.events,
-                    _ => self.registers.requests,
-                };
+                if overflow.is_none_or(|field| !self.registers.has(field)) {
+                    runs |= run.mask();
+                }
                 let length = buffer::LENGTH.of(ring.base);
                 if !(buffer::LENGTH_MIN..=buffer::LENGTH_MAX).contains(&length) {
-                    self.violation(SECTION, format!("{name} enabled with the reserved length {length}"));
+                    let at = ring.address();
+                    self.violation(
+                        SECTION,
+                        format!("the buffer at {at:#x} is enabled with the reserved length {length}"),
+                    );
                 }
             }
         }
+        self.registers.turning = Some((latency, runs));
+        self.turn();
+    }
+
+    /// Software reads status: time passes.
+    pub fn status_is_read(&mut self) {
+        if let (Some((left, _)), false) = (&mut self.registers.turning, self.hung) {
+            *left = left.saturating_sub(1);
+            self.turn();
+        }
+    }
+
+    fn turn(&mut self) {
+        let Some((0, runs)) = self.registers.turning else { return };
+        self.registers.turning = None;
+        self.registers.status = self.registers.status & !RUN_BITS | runs;
         if !self.registers.has(status::CMD_BUF_RUN) {
             self.stalled = false;
         }
+        self.run_commands();
     }
 }
 
+const RUN_BITS: u64 = status::CMD_BUF_RUN.mask() | status::EVENT_LOG_RUN.mask() | status::PPR_LOG_RUN.mask();
 const EXCLUSION_BASE_BITS: u64 = 0x000f_ffff_ffff_f003;

@@ -45,6 +45,7 @@ impl Bench {
         let all = (END - DEVICE_TABLE) as usize;
         assert_eq!(platform.frames(all, 0x1000, PhysAddr(u64::MAX)), Ok(PhysAddr(DEVICE_TABLE)));
         let model = Arc::new(AmdViModel::new(config, memory.clone()));
+        model.set_latency(0);
         Self { memory, platform, model }
     }
 

@@ -41,6 +41,15 @@ fn an_eager_unit_forgets_at_once() {
 }
 
 #[test]
+fn eviction_may_hide_a_missing_invalidation_and_is_not_the_default() {
+    let bench = mapped();
+    bench.put(0x0110_2028, 0);
+    bench.model.evict();
+    assert_eq!(bench.read(0x5000), None);
+    bench.memory.violations().assert_none();
+}
+
+#[test]
 fn only_the_right_invalidation_helps() {
     for (words, helps) in [
         ([0x3000_0006_0000_0000, 0x7fff_ffff_ffff_f003], false), // another domain

@@ -230,3 +230,27 @@ fn firmware_may_leave_the_unit_translating() {
     assert!(bench.wait());
     bench.clean();
 }
+
+#[test]
+fn buffers_start_and_stop_in_their_own_time() {
+    let bench = Bench::new(AmdViConfig::default());
+    bench.model.set_latency(2);
+    bench.model.write64(0x0018, 0x1_0498);
+    assert_eq!(bench.model.read64(0x2020), 0x18);
+    // Whoever does not wait changes the base of a buffer that runs.
+    bench.model.write64(0x0008, 0x0800_0000_0101_0000);
+    bench.violated(&["48882 §3.4"]);
+    assert_eq!(bench.model.read64(0x2020), 0);
+    bench.model.write64(0x0008, 0x0800_0000_0101_0000);
+    bench.model.write64(0x0018, 0x1_149d);
+    assert!(!bench.wait());
+    assert_eq!((bench.model.read32(0x2020), bench.model.read32(0x2020)), (0, 0x18));
+    assert_eq!(bench.get(SEMAPHORE), 0x77);
+    // Hung, it does not answer at all.
+    bench.model.set_hung(true);
+    bench.model.write64(0x0018, 0x1_049d);
+    for _ in 0..10 {
+        assert_eq!(bench.model.read64(0x2020), 0x18);
+    }
+    bench.clean();
+}
