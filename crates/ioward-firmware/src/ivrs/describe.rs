@@ -124,6 +124,11 @@ impl<'a> Walk<'a, '_> {
             let cause = Cause::Truncated { needs: Memory::LEAST, has: block.raw.len() };
             return self.problem(block.at(), "IVMD", cause);
         }
+        let Some(span) = Span::new(Iova(memory.start()), memory.length()) else {
+            let found = memory.length();
+            let cause = if found == 0 { Cause::Empty } else { Cause::Range { found } };
+            return self.problem(block.at() + 24, "IVMD", cause);
+        };
         let (segment, first) = (memory.segment(), memory.device_id());
         let devices = |first, last| Subject::Devices(Devices::Pci { segment, first, last, mask: 0xffff });
         let subject = match memory.kind() {
@@ -134,11 +139,6 @@ impl<'a> Walk<'a, '_> {
                 return self.problem(block.at() + 6, "IVMD", Cause::Range { found });
             }
             _ => devices(first, memory.auxiliary()),
-        };
-        let Some(span) = Span::new(Iova(memory.start()), memory.length()) else {
-            let found = memory.length();
-            let cause = if found == 0 { Cause::Empty } else { Cause::Range { found } };
-            return self.problem(block.at() + 24, "IVMD", cause);
         };
         let flags = memory.flags();
         let (unity, read, write, exclusion) =

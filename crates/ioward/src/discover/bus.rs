@@ -1,8 +1,19 @@
 //! The PCI side, as far as joining needs it.
 
-use alloc::{string::String, vec::Vec};
-use ioward_core::device::PasidOffer;
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+use ioward_core::device::{PasidDenied, PasidOffer};
+use ioward_pci::{
+    Bdf, Topology,
+    groups::Grouping,
+    joins::{Joins, PasidRefusal},
+};
 use ioward_types::describe::PciFunction;
+
+/// The smallest translation that a device with ATS caches: a page of 4 KiB (PCI Express Base 6.0, section 10.2.3.2).
+const ATS_SHIFT: u8 = 12;
 
 /// The PCI functions of a machine.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +36,8 @@ pub struct BusFunction {
     pub group: Vec<usize>,
     /// Its PASIDs, and whether the fabric lets them be granted.
     pub pasid: PasidOffer,
+    /// One of its requester IDs that another function uses too, which forbids PASIDs.
+    pub shared: Option<PciFunction>,
     /// It caches translations, the smallest of `1 << shift` bytes.
     pub ats: Option<u8>,
     /// It is built into the machine.
@@ -42,6 +55,7 @@ impl BusFunction {
             requesters: [at].into(),
             group: Vec::new(),
             pasid: PasidOffer::NONE,
+            shared: None,
             ats: None,
             trusted: true,
             bridge: false,
@@ -55,8 +69,39 @@ impl Bus {
         Self::default()
     }
 
+    /// The functions of a machine that was read and grouped, in the topology's order.
+    pub fn of(topology: &Topology, grouping: &Grouping) -> Self {
+        let joins = Joins::of(topology, grouping);
+        let functions = joins.functions.iter().map(|joined| {
+            let (denied, shared) = match joined.pasid_refused {
+                None => (None, None),
+                Some(PasidRefusal::SharedRequester { requester, .. }) => (None, named(requester)),
+                // What nobody could read is not promised to be redirected.
+                Some(_) => (Some(PasidDenied::NotRedirected), None),
+            };
+            BusFunction {
+                name: topology.functions()[joined.function].at.to_string(),
+                at: joined.at,
+                requesters: joined.requesters.iter().filter_map(|requester| named(requester.id)).collect(),
+                group: joins.companions(joined.function).collect(),
+                pasid: PasidOffer { bits: joined.pasid_bits, denied },
+                shared,
+                ats: joined.ats.then_some(ATS_SHIFT),
+                trusted: joined.trusted,
+                bridge: joined.bridge,
+            }
+        });
+        Self { functions: functions.collect() }
+    }
+
     /// Whether anything is known of a segment.
     pub(super) fn knows(&self, segment: u16) -> bool {
         self.functions.iter().filter_map(|function| function.at).any(|at| at.segment == segment)
     }
+}
+
+/// As firmware's tables name it; none beyond their 16 bits of segment.
+fn named(at: Bdf) -> Option<PciFunction> {
+    let segment = u16::try_from(at.segment).ok()?;
+    Some(PciFunction { segment, requester: at.requester() })
 }

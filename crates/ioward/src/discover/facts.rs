@@ -1,7 +1,8 @@
 //! What all tables of a machine say, collected.
 
 use alloc::vec::Vec;
-use ioward_types::describe::{Fact, Table};
+use ioward_pci::Topology;
+use ioward_types::describe::{Devices, Fact, Sources, Table};
 
 /// Facts of any number of tables, borrowed from their bytes.
 #[derive(Clone, Debug, Default)]
@@ -40,5 +41,28 @@ impl<'a> Facts<'a> {
     /// The facts, each with the number of its table (in the order of reading) and the table's kind.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Table, &Fact<'a>)> {
         self.list.iter().map(|(number, table, fact)| (*number, *table, fact))
+    }
+
+    /// Tells a topology which functions use another requester ID of their own bus too, by firmware's word (alias entries of
+    /// an IVRS). To be called before it is grouped.
+    pub fn tell_aliases(&self, topology: &mut Topology) {
+        let mut aliases = Vec::new();
+        for (_, _, fact) in self.iter() {
+            let Fact::Scope(scope) = fact else { continue };
+            let Some(Sources::Same(alias)) = scope.served.map(|served| served.sources) else { continue };
+            let Devices::Pci { segment, first, last, mask: 0xffff } = scope.devices else { continue };
+            let Ok(alias) = u16::try_from(alias.0) else { continue };
+            for function in topology.functions() {
+                let (at, id) = (function.at, function.at.requester());
+                let is_meant = at.segment == u32::from(segment) && (first..=last).contains(&id);
+                // An alias on another bus is a bridge's work, which the topology sees by itself.
+                if is_meant && id >> 8 == alias >> 8 && id != alias {
+                    aliases.push((at, alias as u8));
+                }
+            }
+        }
+        for (at, devfn) in aliases {
+            let _: bool = topology.add_firmware_alias(at, devfn);
+        }
     }
 }

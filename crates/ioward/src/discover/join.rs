@@ -8,12 +8,34 @@ use super::{
     regions::{self, Named},
     report::Report,
 };
-use alloc::{format, string::String, string::ToString, vec::Vec};
-use ioward_core::device::{PasidOffer, Source};
+use alloc::{
+    collections::BTreeMap,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use ioward_core::device::{PasidDenied, PasidOffer, Source};
+use ioward_pci::{Topology, groups::Policy};
 use ioward_types::{
     IommuId,
     describe::{Devices, Fact, Table, Traits},
 };
+
+/// Reads tables of any kinds, tells the topology what they know of it, groups it and joins the two. Bytes that are no table
+/// that describes IOMMUs are passed over.
+pub fn machine<'a>(
+    tables: impl IntoIterator<Item = &'a [u8]>,
+    mut topology: Topology,
+    policy: &impl Policy,
+) -> Machine {
+    let mut facts = Facts::new();
+    for bytes in tables {
+        facts.read_any(bytes);
+    }
+    facts.tell_aliases(&mut topology);
+    let grouping = policy.groups(&topology);
+    join(&facts, &Bus::of(&topology, &grouping))
+}
 
 /// Decides what the tables and the bus mean together.
 pub fn join(facts: &Facts<'_>, bus: &Bus) -> Machine {
@@ -82,8 +104,12 @@ fn pci_device<'a>(
 ) {
     let mut all = Verdict::default();
     let mut refused = false;
+    let mut pasid = function.pasid;
     for requester in &function.requesters {
         let verdict = claims.of_requester(*requester, &mut machine.reports);
+        if function.shared == Some(*requester) {
+            pasid.denied = pasid.denied.or(verdict.sources.first().copied().map(PasidDenied::SharedSource));
+        }
         if let Some((first, second)) = verdict.conflict() {
             let (device, requester) = (function.name.clone(), *requester);
             machine.reports.push(Report::TwoIommus { device, requester, first, second });
@@ -108,7 +134,7 @@ fn pci_device<'a>(
     let mut device = Device {
         name: function.name.clone(),
         place: Place::Bus(index),
-        pasid: PasidOffer { bits: narrow(function.pasid.bits), ..function.pasid },
+        pasid: PasidOffer { bits: narrow(pasid.bits), ..pasid },
         ats: function.ats.filter(|_| function.trusted && all.traits.ats != Some(false)),
         trusted: function.trusted,
         bridge: function.bridge,
@@ -201,17 +227,21 @@ fn serving(verdict: &Verdict, machine: &Machine) -> Serving {
 
 /// Tells each device the sources of those that share its group.
 fn link_groups(bus: &Bus, machine: &mut Machine) {
-    let sources_of = |index: usize, machine: &Machine| {
-        let device = machine.devices.iter().find(|device| device.place == Place::Bus(index));
-        device.map(|device| device.sources.clone()).unwrap_or_default()
-    };
+    let by_index: BTreeMap<usize, Vec<Source>> = machine
+        .devices
+        .iter()
+        .filter_map(|device| match device.place {
+            Place::Bus(index) => Some((index, device.sources.clone())),
+            Place::Platform => None,
+        })
+        .collect();
     for number in 0..machine.devices.len() {
         let Place::Bus(index) = machine.devices[number].place else { continue };
         let mut joins = Vec::new();
         for other in bus.functions.get(index).into_iter().flat_map(|function| &function.group) {
-            for source in sources_of(*other, machine) {
-                if !joins.contains(&source) && !machine.devices[number].sources.contains(&source) {
-                    joins.push(source);
+            for source in by_index.get(other).into_iter().flatten() {
+                if !joins.contains(source) && !machine.devices[number].sources.contains(source) {
+                    joins.push(*source);
                 }
             }
         }

@@ -17,6 +17,17 @@
 //! 5. A scope for one function that is not on the bus is reported.
 //! 6. Nothing is dropped in silence: every [`Problem`](ioward_types::describe::Problem) of a parser is a [`Report`] too.
 //!
+//! [`machine`] does all of it for tables and a topology:
+//!
+//! ```
+//! # use ioward::{discover, pci::{Topology, groups::Linux}};
+//! # let (iort, topology) = (&b""[..], Topology::new(Vec::new(), Vec::new()));
+//! let found = discover::machine([iort], topology, &Linux);
+//! for (unit, smmu) in found.smmuv3() {
+//!     println!("{} at {:?}, coherent: {:?}", unit.name, unit.registers, smmu.coherent);
+//! }
+//! ```
+//!
 //! One IOMMU and no PCI is fine, and so is a bus without any table.
 
 mod bus;
@@ -31,6 +42,6 @@ mod tests;
 
 pub use bus::{Bus, BusFunction};
 pub use facts::Facts;
-pub use join::join;
+pub use join::{join, machine};
 pub use machine::{Device, Host, Machine, Place, Serving, Special, Unit, UnitKind, Unserved};
 pub use report::Report;

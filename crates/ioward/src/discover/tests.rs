@@ -404,3 +404,59 @@ fn node_ids_of_different_tables_do_not_mix() {
     let serving: Vec<_> = machine.devices.iter().map(|device| device.serving.clone()).collect();
     assert_eq!(serving, [Serving::Served, Serving::Refused]);
 }
+
+#[test]
+fn a_topology_with_its_groups_and_firmwares_aliases() {
+    use ioward_core::device::PasidDenied;
+    use ioward_pci::{
+        Bdf, Fact as Seen, Function, PortType, Topology,
+        function::{Ats, Express, PasidCap},
+        groups::{Linux, Policy},
+    };
+    let function = |requester| {
+        let mut function = Function::bare(Bdf::of_requester(0, requester));
+        function.pasid = Seen::Present(PasidCap { bits: Some(16), ..PasidCap::default() });
+        function.ats = Seen::Present(Ats::default());
+        function.express = Seen::Present(Express::of(PortType::IntegratedEndpoint));
+        function
+    };
+    let list = [0x08, 0xa0, 0xa8, 0x108].map(function);
+    let mut topology = Topology::new(list.to_vec(), Vec::new());
+    let facts = facts(&[
+        smmu(1),
+        scope(range(0, 0xffff), Some((1, from(0)))),
+        scope(range(0xa8, 0xa8), Some((1, Sources::Same(SourceId(0xa0))))),
+        // On another bus: nothing that the topology could know.
+        scope(range(0x108, 0x108), Some((1, Sources::Same(SourceId(0x08))))),
+        scope(Devices::Hpet { number: 0 }, Some((1, Sources::Same(SourceId(0x08))))),
+    ]);
+    facts.tell_aliases(&mut topology);
+    let index = topology.find(Bdf::of_requester(0, 0xa8)).unwrap();
+    assert_eq!(topology.firmware_aliases(index), [0xa0]);
+    assert_eq!((0..4).map(|index| topology.firmware_aliases(index).len()).sum::<usize>(), 1);
+    let bus = Bus::of(&topology, &Linux.groups(&topology));
+    assert_eq!(bus.functions[1].group, [2]);
+    assert_eq!(bus.functions[2].requesters, [at(0xa8), at(0xa0)]);
+    assert_eq!((bus.functions[0].shared, bus.functions[2].shared), (None, Some(at(0xa0))));
+    let machine = join(&facts, &bus);
+    let aliased = device(&machine, "0000:00:15.0");
+    assert_eq!(aliased.sources, [pair(0, 0xa8), pair(0, 0xa0)]);
+    assert_eq!(aliased.pasid.denied, Some(PasidDenied::SharedSource(pair(0, 0xa0))));
+    let alone = device(&machine, "0000:00:01.0");
+    assert_eq!((alone.pasid, alone.ats), (PasidOffer::bits(16), Some(12)));
+    let unseen = Topology::new([Function::unseen(Bdf::of_requester(0x1_0000, 8))].to_vec(), Vec::new());
+    let far = Bus::of(&unseen, &Linux.groups(&unseen));
+    assert_eq!((far.functions[0].at, far.functions[0].requesters.len()), (None, 0));
+    assert_eq!(join(&facts, &far).devices[0].serving, Serving::Unserved(Unserved::NoScope));
+}
+
+#[test]
+fn tables_and_topology_in_one_call() {
+    use ioward_pci::{Bdf, Function, Topology, groups::Linux};
+    let topology = Topology::new([Function::bare(Bdf::of_requester(0, 8))].to_vec(), Vec::new());
+    let machine = machine([&b"IVRS"[..], b"SSDT"], topology, &Linux);
+    assert_eq!(machine.devices.len(), 1);
+    let first = machine.reports[0].to_string();
+    assert_eq!(first, "IVRS offset 0x0, table header: needs 36 bytes, has 4");
+    assert_eq!(machine.reports.len(), 2);
+}
