@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod build;
+pub mod promises;
 
 use ioward_pci::{Bdf, ConfigAccess, regs};
 use std::{cell::RefCell, collections::BTreeMap};

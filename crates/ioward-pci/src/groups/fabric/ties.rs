@@ -8,7 +8,10 @@ use crate::{
     requesters::Origin,
     topology::{Index, Takeover, is_iommu},
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 /// Functions that each of some facts alone would tie.
 #[derive(Clone, Debug)]
@@ -276,37 +279,34 @@ impl Collector<'_> {
         }
     }
 
-    /// Ports that do not check requester IDs: what is below one can pass for anything up to the next that does. Bridges
-    /// are left out, since nothing is mapped for them.
+    /// Functions whose requests pass ports that do not check requester IDs: they can pass for anything up to the first
+    /// port that does. Bridges are left out, since nothing is mapped for them.
     fn forgers(&mut self) {
-        // By the port that checks; or the bus at the root.
-        type Bound = (Option<Index>, usize);
-        let mut reach: BTreeMap<Bound, Vec<(Index, Lack)>> = BTreeMap::new();
+        // By the port that checks, or the bus at the root: the ports that do not.
+        let mut reach: BTreeMap<(Option<Index>, usize), BTreeSet<Index>> = BTreeMap::new();
         for index in self.all() {
-            let is_port = matches!(self.kind(index), Some(PortType::RootPort | PortType::DownstreamPort));
-            if !is_port || !self.has_below(index) || self.isolation[index].covers(AcsBits::SV) {
-                continue;
-            }
-            let lack = self.isolation[index].lack(self.topology, index, AcsBits::SV);
-            // Of a root port without a capability, the assumption holds for this too.
-            if self.kind(index) == Some(PortType::RootPort) && Self::is_assumed(lack) {
+            if self.topology.functions()[index].header.is_bridge() {
                 continue;
             }
             let mut root = self.topology.bus_index(index);
+            let mut passed = Vec::new();
             let mut checker = None;
             for above in self.topology.path(index) {
                 root = self.topology.bus_index(above);
-                let is_port = matches!(self.kind(above), Some(PortType::RootPort | PortType::DownstreamPort));
-                let assumed = self.kind(above) == Some(PortType::RootPort)
-                    && Self::is_assumed(self.isolation[above].lack(self.topology, above, AcsBits::SV));
-                if is_port && (self.isolation[above].covers(AcsBits::SV) || assumed) {
-                    checker = Some(above);
-                    break;
+                match self.kind(above) {
+                    Some(PortType::RootPort | PortType::DownstreamPort) if self.checks(above) => {
+                        checker = Some(above);
+                        break;
+                    }
+                    Some(PortType::RootPort | PortType::DownstreamPort) => passed.push(above),
+                    _ => {}
                 }
             }
-            reach.entry((checker, root)).or_default().push((index, lack));
+            if !passed.is_empty() {
+                reach.entry((checker, root)).or_default().extend(passed);
+            }
         }
-        for ((checker, root), forgers) in reach {
+        for ((checker, root), ports) in reach {
             let below: Vec<Index> = match checker {
                 Some(port) => self.below(port),
                 None => {
@@ -316,12 +316,21 @@ impl Collector<'_> {
             };
             let mut members: Vec<Index> =
                 below.into_iter().filter(|&i| !self.topology.functions()[i].header.is_bridge()).collect();
-            // The port stands in the sentence; it belongs to the group if anything does.
+            // A port alone with what is below it separates nothing, but joins nothing either.
             if members.len() > 1 {
-                members.extend(forgers.iter().map(|&(port, _)| port));
+                members.extend(&ports);
             }
-            let causes = forgers.iter().map(|&(port, lack)| self.cause(port, lack)).collect();
+            let lack = |port: Index| self.isolation[port].lack(self.topology, port, AcsBits::SV);
+            let causes = ports.iter().map(|&port| self.cause(port, lack(port))).collect();
             self.tie(members, causes);
         }
+    }
+
+    /// Whether a port refuses requester IDs from outside its buses. Of a root port without a capability the assumption
+    /// holds for this too.
+    fn checks(&self, port: Index) -> bool {
+        self.isolation[port].covers(AcsBits::SV)
+            || self.kind(port) == Some(PortType::RootPort)
+                && Self::is_assumed(self.isolation[port].lack(self.topology, port, AcsBits::SV))
     }
 }
