@@ -103,8 +103,8 @@ pub mod gcr3 {
 
     /// Valid.
     pub const V: Field = Field::bit(0);
-    /// Above level 1: address of the next table, a system physical address. At level 1: address of the process's root
-    /// table, a guest physical address where host translation is in use. The field in place is the address.
+    /// Above level 1: address of the next table. At level 1: address of the process's root table. Both are guest
+    /// physical, which without host translation is system physical. The field in place is the address.
     pub const ADDRESS: Field = Field::bits(51, 12);
 
     /// PASID bits that a level indexes.
