@@ -33,7 +33,7 @@ macro_rules! random {
         #[test]
         fn $name() {
             // Miri is thousands of times slower.
-            let each = if cfg!(miri) { 1 } else { 8 };
+            let each = if cfg!(miri) { 1 } else { 20 };
             for which in 0..configurations().len() {
                 let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
                     cases: each,

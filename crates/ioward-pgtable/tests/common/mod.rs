@@ -19,6 +19,8 @@ use std::{
 pub struct Host(Arc<Inner>);
 
 struct Inner {
+    /// Where each 4 KiB of the window are, zero for nowhere: walks look here, so it takes no lock.
+    pieces: Vec<AtomicUsize>,
     /// Live frames by physical address: where they are, and how many bytes.
     frames: Mutex<Frames>,
     /// How many more frames may be had.
@@ -36,6 +38,19 @@ struct Frames {
     next: u64,
     made: usize,
     freed: usize,
+}
+
+/// Where the window of physical memory starts, and how many pieces of 4 KiB it has.
+const WINDOW: u64 = 0x1000_0000;
+const PIECES: usize = 1 << 20;
+const PIECE: u64 = 0x1000;
+
+/// Zeroes that take no memory until they are used.
+fn nowhere() -> Vec<AtomicUsize> {
+    let mut zeroes = std::mem::ManuallyDrop::new(vec![0usize; PIECES]);
+    let (start, length, capacity) = (zeroes.as_mut_ptr(), zeroes.len(), zeroes.capacity());
+    // SAFETY: the vector is given up, and an atomic is laid out as its number.
+    unsafe { Vec::from_raw_parts(start.cast(), length, capacity) }
 }
 
 impl Drop for Inner {
@@ -68,8 +83,9 @@ impl Host {
 
     /// `watch`: remember every clean, and memory as only cleans show it.
     pub fn with(budget: usize, watch: bool) -> Self {
-        let frames = Frames { next: 0x1000_0000, ..Frames::default() };
+        let frames = Frames { next: WINDOW, ..Frames::default() };
         Self(Arc::new(Inner {
+            pieces: nowhere(),
             frames: Mutex::new(frames),
             budget: AtomicUsize::new(budget),
             cleaned: Mutex::default(),
@@ -105,15 +121,26 @@ impl Host {
 
     /// A word as the CPU sees it; `None` outside live frames.
     pub fn peek(&self, at: PhysAddr) -> Option<u64> {
-        let frames = self.0.frames.lock().unwrap();
-        let (&start, &(virt, bytes)) = frames.live.range(..=at.0).next_back()?;
-        (at.0 + 8 <= start + bytes as u64).then(|| {
-            let word = std::ptr::with_exposed_provenance::<std::sync::atomic::AtomicU64>(
-                virt + (at.0 - start) as usize,
-            );
-            // SAFETY: inside a live frame, which is not freed while the lock is held.
-            u64::from_le(unsafe { &*word }.load(Ordering::Acquire))
-        })
+        let word = self.place(at)?.cast::<std::sync::atomic::AtomicU64>();
+        // SAFETY: inside a live frame; no test frees one while it peeks.
+        Some(u64::from_le(unsafe { word.as_ref() }.load(Ordering::Acquire)))
+    }
+
+    /// Where a live frame's byte is.
+    fn place(&self, at: PhysAddr) -> Option<NonNull<u8>> {
+        let offset = at.0.checked_sub(WINDOW)?;
+        let piece = self.0.pieces.get((offset / PIECE) as usize)?.load(Ordering::Acquire);
+        let virt = (piece != 0).then(|| piece + (offset % PIECE) as usize)?;
+        NonNull::new(std::ptr::with_exposed_provenance_mut(virt))
+    }
+
+    /// Says where `bytes` bytes of the window are.
+    fn set_pieces(&self, at: u64, bytes: usize, virt: Option<usize>) {
+        let first = ((at - WINDOW) / PIECE) as usize;
+        for n in 0..bytes.div_ceil(PIECE as usize) {
+            let virt = virt.map_or(0, |virt| virt + n * PIECE as usize);
+            self.0.pieces[first + n].store(virt, Ordering::Release);
+        }
     }
 
     /// Changes a word as hardware would, atomically.
@@ -161,14 +188,16 @@ unsafe impl Platform for Host {
         let layout = Layout::from_size_align(bytes, align).map_err(|_| OutOfMemory)?;
         let mut frames = self.0.frames.lock().unwrap();
         let at = frames.next.next_multiple_of(align as u64);
-        if at + bytes as u64 > below.0 {
+        if at + bytes as u64 > below.0.min(WINDOW + PIECES as u64 * PIECE) {
             return Err(OutOfMemory);
         }
         // SAFETY: the layout is not empty.
         let virt = NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(OutOfMemory)?;
         frames.next = at + bytes as u64;
         frames.made += 1;
-        frames.live.insert(at, (virt.as_ptr().expose_provenance(), bytes));
+        let virt = virt.as_ptr().expose_provenance();
+        frames.live.insert(at, (virt, bytes));
+        self.set_pieces(at, bytes, Some(virt));
         Ok(PhysAddr(at))
     }
     unsafe fn free(&self, at: PhysAddr, bytes: usize) {
@@ -176,6 +205,7 @@ unsafe impl Platform for Host {
         let (virt, size) = frames.live.remove(&at.0).unwrap_or_else(|| panic!("{at} freed but not live"));
         assert_eq!(size, bytes, "{at} freed with another size");
         frames.freed += 1;
+        self.set_pieces(at.0, bytes, None);
         let virt = std::ptr::with_exposed_provenance_mut::<u8>(virt);
         // SAFETY: made by `frames` with this layout; poisoned for whoever still looks, then given back.
         unsafe {
@@ -185,15 +215,7 @@ unsafe impl Platform for Host {
         self.0.seen.lock().unwrap().retain(|&word, _| !(at.0..at.0 + bytes as u64).contains(&word));
     }
     fn virt(&self, at: PhysAddr) -> NonNull<u8> {
-        let frames = self.0.frames.lock().unwrap();
-        let found = frames.live.range(..=at.0).next_back();
-        match found {
-            Some((&start, &(virt, bytes))) if at.0 < start + bytes as u64 => {
-                let virt = std::ptr::with_exposed_provenance_mut::<u8>(virt + (at.0 - start) as usize);
-                NonNull::new(virt).expect("an allocation is not at zero")
-            }
-            _ => panic!("{at} is in no live frame"),
-        }
+        self.place(at).unwrap_or_else(|| panic!("{at} is in no live frame"))
     }
     fn clean(&self, lines: Span<PhysAddr>) {
         if !self.0.watch {
