@@ -16,6 +16,7 @@ pub mod pci;
 pub mod platform;
 pub mod script;
 pub mod system;
+pub mod together;
 
 pub use board::{Board, off};
 pub use platform::Kernel;
@@ -42,6 +43,7 @@ use ioward::{
 use pci::Pci;
 use script::{Page, Reports, Script, Side};
 use system::{Owned, SafeDma};
+use together::Pair;
 
 /// What a machine's own code knows when it hands over.
 pub struct Boot {
@@ -167,6 +169,24 @@ fn subsystem(
     for (edu, _, _) in engines {
         let bound = device(edu)?.bind().map_err(|why| why.to_string())?;
         SafeDma { subsystem: &subsystem, drivers, bound: &bound, edu, reports: boot.reports }.run(checks);
+    }
+    if bypass {
+        // What follows shows that things work, which they do with translation bypassed too or not at all.
+        return Ok(());
+    }
+    if let [(first, _, _), (second, _, _), ..] = engines {
+        let (first, second) = ((first, device(first)?), (second, device(second)?));
+        Pair { subsystem: &subsystem, first, second }.run(checks)?;
+        together::reset(checks, first.0, first.1)?;
+        let bound = first.1.bind().map_err(|why| why.to_string())?;
+        SafeDma { subsystem: &subsystem, drivers, bound: &bound, edu: first.0, reports: boot.reports }
+            .again(checks);
+    }
+    for (edu, _, _) in engines {
+        let place = added.iter().position(|(requester, _)| *requester == edu.function.requester());
+        if let Some(place) = place {
+            together::remove(checks, edu, added.swap_remove(place).1)?;
+        }
     }
     Ok(())
 }

@@ -133,6 +133,11 @@ impl SafeDma<'_> {
         }
     }
 
+    /// Allowed DMA once more, after a reset.
+    pub fn again(&self, checks: &mut Checks) {
+        checks.check(alloc::format!("copy-after-reset@{}", self.edu.function), self.copy().map(drop));
+    }
+
     /// Copies through the device; gives the target buffer back, and where it was mapped.
     fn copy(&self) -> Result<(Iova, FrameBuffer<Kernel>), Why> {
         let dma: &Dma<Kernel> = self.bound.dma();
