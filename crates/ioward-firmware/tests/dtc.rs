@@ -139,6 +139,9 @@ fn nodes_and_properties_are_what_dtc_says() {
     }
 }
 
+/// Device, IOMMU and source; the range of requester IDs too where the device is a PCI host.
+type ScopeText = (String, String, u32, Option<(u32, u32)>);
+
 struct Board {
     text: Text,
 }
@@ -156,8 +159,8 @@ impl Board {
     fn is_host(&self, node: &str) -> bool {
         self.text[node].get("device_type").is_some_and(|kind| kind == b"pci\0")
     }
-    /// Device, IOMMU and source of every entry of `iommus`; requester range too for `iommu-map`.
-    fn scopes(&self) -> Vec<(String, String, u32, Option<(u32, u32)>)> {
+    /// Every entry of `iommus` and `iommu-map`.
+    fn scopes(&self) -> Vec<ScopeText> {
         let mut scopes = Vec::new();
         for node in self.text.keys() {
             let mut cells = self.cells(node, "iommus").into_iter();

@@ -42,8 +42,11 @@ fn scopes<'a>(facts: &[Fact<'a>]) -> Vec<Scope<'a>> {
     scopes.collect()
 }
 
-/// First, last, IOMMU and first source; of PCI scopes.
-fn ranges(facts: &[Fact<'_>]) -> Vec<(u16, u16, Option<(u32, u32)>)> {
+/// First, last, IOMMU and first source.
+type Range = (u16, u16, Option<(u32, u32)>);
+
+/// Of PCI scopes.
+fn ranges(facts: &[Fact<'_>]) -> Vec<Range> {
     let scopes = scopes(facts).into_iter();
     scopes
         .filter_map(|scope| match scope.devices {

@@ -9,7 +9,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`discover`] | from firmware tables and the bus to IOMMUs and devices |
-//! | [`core`] | the subsystem: devices, groups, domains, DMA |
+//! | [`core`] | the subsystem: devices, groups, domains, DMA; [`Subsystem`] is where to begin |
 //! | [`drivers`] | one module an IOMMU: features `smmuv3`, `amdvi` |
 //! | [`firmware`] | IORT and IVRS, device tree, raw and as facts |
 //! | [`pci`] | configuration space, topology, groups |
@@ -23,8 +23,13 @@ extern crate std;
 
 pub mod discover;
 
+pub use discover::Machine;
 #[doc(no_inline)]
 pub use ioward_core as core;
+#[doc(no_inline)]
+pub use ioward_core::{
+    AddressSpace, Device, Dma, DmaBuffer, Gather, Mapping, OwnedGroup, Policy, Subsystem, Unbound,
+};
 #[doc(no_inline)]
 pub use ioward_drivers as drivers;
 #[doc(no_inline)]

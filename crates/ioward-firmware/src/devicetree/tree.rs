@@ -88,7 +88,7 @@ impl<'a> Tree<'a> {
         let structure = block(field::STRUCTURE, field::STRUCTURE_SIZE);
         let strings = block(field::STRINGS, field::STRINGS_SIZE);
         let start = whole.be32(field::STRUCTURE);
-        if start % 4 != 0 {
+        if !start.is_multiple_of(4) {
             let cause = Cause::Misaligned { found: start.into(), unit: 4 };
             sink(Fact::Problem(problem(field::STRUCTURE, cause)));
         }
