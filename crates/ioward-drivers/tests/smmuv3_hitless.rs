@@ -3,6 +3,7 @@
 //! Every store and every completed command of a change is on record. Between two invalidations of a structure the SMMU may
 //! have read each of its words at any time, so each word may have any of the values that it had since the first. Every
 //! combination is decoded, by a decoder written here from ARM IHI 0070 G.b, 5.1 to 5.4, and judged.
+#![cfg(feature = "smmuv3")]
 
 mod smmuv3_bench;
 

@@ -99,12 +99,15 @@ impl<P: Platform> CdTable<P> {
     /// Blocks a PASID. The descriptor is written in either case.
     pub fn block(&self, source: SourceId, pasid: Pasid, run: &mut Run<'_>) -> Result<(), Hung> {
         let Some((table, offset)) = self.place(pasid) else { return Ok(()) };
-        // V alone is read of a descriptor that is not valid, so the rest need not be cleared behind an invalidation.
+        if table.load(offset) == cd::BLOCKED[0] {
+            return Ok(());
+        }
+        // V alone is read of a descriptor that is not valid, so the rest need not be cleared.
         table.store(offset, cd::BLOCKED[0]);
         run(&[command::cfgi_cd(source, pasid)])
     }
 
-    /// Blocks everything while the entry is blocked, and known to be.
+    /// Blocks everything while the entry leads here no more.
     pub fn clear(&self) {
         let clear = |table: &Shared<P>| {
             for at in (0..table.bytes()).step_by(BYTES) {
@@ -121,12 +124,13 @@ impl<P: Platform> CdTable<P> {
     }
 
     /// Makes a descriptor `new`, so that the SMMU sees the old one, the new one or, where there is no memory, a blocked one.
-    /// [`CdTable::ensure`] has been called. On `Err` the descriptor is any of these.
+    /// [`CdTable::ensure`] has been called. `reachable`: the entry leads here. On `Err` the descriptor is any of these.
     pub fn write(
         &mut self,
         source: SourceId,
         pasid: Pasid,
         new: &Words,
+        reachable: bool,
         run: &mut Run<'_>,
     ) -> Result<Written<P>, Hung> {
         if let Shape::Pair { memory, current } = &mut self.shape {
@@ -137,6 +141,10 @@ impl<P: Platform> CdTable<P> {
             return Ok(Written::Moved(None));
         }
         let Some((table, offset)) = self.place(pasid) else { return Ok(Written::Done) };
+        if !reachable {
+            entry::write_unreachable(table, offset, new);
+            return Ok(Written::Done);
+        }
         let mut invalidate = || run(&[command::cfgi_cd(source, pasid)]);
         if entry::write_in_place(table, offset, new, cd::used, &mut invalidate)? {
             return Ok(Written::Done);

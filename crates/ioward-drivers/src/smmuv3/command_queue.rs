@@ -257,6 +257,9 @@ impl<P: Platform> CommandQueue<P> {
             if active & field.mask() as u32 != 0 {
                 answered |= field.mask() as u32;
                 self.report(Event::Unit { what, code: active.into() });
+                if matches!(field, gerror::EVENTQ_ABT_ERR | gerror::PRIQ_ABT_ERR) {
+                    self.report(Event::Lost(1));
+                }
             }
         }
         if active & gerror::SFM_ERR.mask() as u32 != 0 {

@@ -77,7 +77,7 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
         self.commands.lock().run(&self.platform, &self.registers, commands.iter().copied())
     }
 
-    /// Makes a device forget every translation that it may hold.
+    /// Makes a device forget every translation that it may hold, whatever its PASIDs were.
     pub(super) fn forget_device(&self, source: SourceId, pasid_bits: u8) -> Result<(), Hung> {
         let plain = command::atc_inv_all(AtcTarget { source, pasid: None });
         match pasid_bits {
@@ -101,8 +101,11 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
         if what.pasid_bits > has {
             return Err(Refused::Pasid { iommu, has, needs: what.pasid_bits });
         }
-        if what.ats && !self.features.ats {
-            return Err(Refused::Unsupported { iommu, what: "ATS (IDR0.ATS)" });
+        if what.ats && !self.features.serves_ats() {
+            return Err(Refused::Unsupported {
+                iommu,
+                what: "ATS without stalls (IDR0.ATS, IDR0.STALL_MODEL)",
+            });
         }
         // Descriptors that only stage 1 needs are made when it comes, unless nothing else can come.
         let wanted = what.pasid_bits > 0 || !self.features.stage_2;
@@ -211,7 +214,7 @@ impl<M: Mmio, P: Platform> Driver for SmmuV3<M, P> {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             pasid_bits: self.features.pasid_bits(),
-            ats: self.features.ats,
+            ats: self.features.serves_ats(),
             dirty: self.features.dirty,
             coherent: self.features.coherent,
             // Leaves say whether a request snoops, whatever it asks for itself.

@@ -35,11 +35,12 @@ pub(super) fn plan(old: &Words, new: &Words, used: impl Fn(&Words) -> Words) -> 
     if by_old == by_new && (0..8).all(|n| (old[n] ^ new[n]) & by_new[n] == 0) {
         return Change::None;
     }
-    let fill: Words = core::array::from_fn(|n| old[n] & by_old[n] | new[n] & !by_old[n]);
+    let mut fill: Words = core::array::from_fn(|n| old[n] & by_old[n] | new[n] & !by_old[n]);
     let mut flip: Words = core::array::from_fn(|n| new[n] & by_new[n] | fill[n] & !by_new[n]);
     let mut critical = (0..8).filter(|&n| flip[n] != fill[n]);
     match (critical.next(), critical.next()) {
-        (Some(n), None) => flip[n] = new[n],
+        // It is stored whole, so nothing of it need be filled before.
+        (Some(n), None) => (fill[n], flip[n]) = (old[n], new[n]),
         (None, _) => {}
         _ => return Change::Elsewhere,
     }

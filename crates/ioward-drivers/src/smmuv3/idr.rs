@@ -15,6 +15,7 @@ pub(super) struct Features {
     pub dirty: bool,
     /// NS-EL2 exists, and so do its TLB entries.
     pub el2: bool,
+    /// ATS is implemented, so that the SMMU must be told to check translated requests.
     pub ats: bool,
     pub pri: bool,
     pub msi: bool,
@@ -146,6 +147,11 @@ impl Features {
     /// The first physical address that the SMMU's own accesses cannot reach.
     pub fn below(&self) -> PhysAddr {
         PhysAddr(1 << self.oas_bits)
+    }
+
+    /// Whether a source's translation requests can be served: not where stage 2 faults must stall (5.2, EATS).
+    pub fn serves_ats(&self) -> bool {
+        self.ats && !self.stall_forced
     }
 
     /// The widest PASID that entries can be made for. A linear CD table is held to 64 KiB.

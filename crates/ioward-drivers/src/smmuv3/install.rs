@@ -93,10 +93,12 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
             }
             _ => {}
         }
-        let was_open = ste::is_open(&table.read(claimed.source));
+        let source = claimed.source;
+        let was_open = ste::is_open(&table.read(source));
         let mut done = self.settle(claimed).and_then(|()| self.write_source(table, claimed, &checked));
         if done.is_ok() && was_open && claimed.ats {
-            done = self.forget_device(claimed.source, claimed.pasid_bits);
+            // What requests with a PASID reach has not changed.
+            done = self.run(&[command::atc_inv_all(AtcTarget { source, pasid: None })]);
         }
         done.map_err(|hung| {
             let _ = self.block_source(entries, slot, false);
@@ -127,13 +129,14 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
                     return table.write(source, &ste::bypass(), &mut run);
                 };
                 table.write(source, &self.entry(claimed, cds, WithoutPasid::Identity), &mut run)?;
-                // Nobody reads descriptor 0 any more.
+                // With S1DSS 0b01 a request with PASID 0 would use descriptor 0 (5.2).
                 cds.block(source, NONE, &mut run)
             }
             Checked::One { walk, asid } => {
                 let Some(mut cds) = claimed.cds.take() else { return Ok(()) };
                 let new = cd::translate(walk, *asid, self.features.stall_forced);
-                let written = cds.write(source, NONE, &new, &mut run);
+                let reachable = ste::without_pasid(&table.read(source)).is_some();
+                let written = cds.write(source, NONE, &new, reachable, &mut run);
                 let entry = self.entry(claimed, &cds, WithoutPasid::Translated);
                 claimed.cds = Some(cds);
                 let written = written?;
@@ -143,7 +146,12 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
             }
             Checked::Two { walk, vmid, .. } => {
                 let new = ste::stage_2(walk, *vmid, claimed.ats, self.features.stall_forced);
-                table.write(source, &new, &mut run)
+                table.write(source, &new, &mut run)?;
+                // Nothing old may be there when the entry leads to the descriptors again. There are no PASIDs.
+                if let Some(cds) = &claimed.cds {
+                    cds.clear();
+                }
+                Ok(())
             }
         }
     }
@@ -201,8 +209,9 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
         let mut run = |commands: &[command::Command]| self.run(commands);
         let replaces = !claimed.pasids.insert(pasid);
         let new = cd::translate(walk, asid, self.features.stall_forced);
-        let written = cds.write(source, pasid, &new, &mut run);
-        let rest = ste::without_pasid(&table.read(source)).unwrap_or(WithoutPasid::Blocked);
+        let rest = ste::without_pasid(&table.read(source));
+        let written = cds.write(source, pasid, &new, rest.is_some(), &mut run);
+        let rest = rest.unwrap_or(WithoutPasid::Blocked);
         let entry = self.entry(claimed, &cds, rest);
         claimed.cds = Some(cds);
         let written = written?;
@@ -227,9 +236,17 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
         if let Some(cds) = &claimed.cds {
             cds.clear();
         }
-        claimed.pasids.clear();
-        if done.is_ok() && claimed.ats && !gone && (was_open || claimed.unconfirmed) {
-            done = self.forget_device(source, claimed.pasid_bits);
+        let pasids = core::mem::take(&mut claimed.pasids);
+        if done.is_ok() && claimed.ats && !gone {
+            done = match claimed.unconfirmed {
+                true => self.forget_device(source, claimed.pasid_bits),
+                false if was_open => {
+                    let all = pasids.into_iter().map(Some).chain([None]);
+                    let all = all.map(|pasid| command::atc_inv_all(AtcTarget { source, pasid }));
+                    self.commands.lock().run(&self.platform, &self.registers, all)
+                }
+                false => Ok(()),
+            };
         }
         claimed.unconfirmed = done.is_err();
         done.map_or_else(Blocked::Unconfirmed, |()| Blocked::Confirmed)

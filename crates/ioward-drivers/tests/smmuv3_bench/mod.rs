@@ -19,6 +19,7 @@ use std::{
 /// Where memory starts.
 pub const ORIGIN: u64 = 0x4000_0000;
 const BYTES: usize = 8 << 20;
+const FEW: usize = 1 << 20;
 
 /// What happened, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +47,16 @@ pub struct Bench(Arc<Arena>);
 
 impl Bench {
     pub fn new() -> Self {
-        let words = (0..BYTES / 8).map(|_| AtomicU64::new(0)).collect();
+        Self::of(BYTES)
+    }
+
+    /// With less memory, for those who need many.
+    pub fn small() -> Self {
+        Self::of(FEW)
+    }
+
+    fn of(bytes: usize) -> Self {
+        let words = (0..bytes / 8).map(|_| AtomicU64::new(0)).collect();
         Self(Arc::new(Arena {
             words,
             next: AtomicU64::new(ORIGIN),
@@ -117,7 +127,7 @@ unsafe impl Platform for Bench {
         self.0.budget.store(budget, Ordering::Relaxed);
         let at = self.0.next.load(Ordering::Relaxed).next_multiple_of(align as u64);
         let end = at + bytes as u64;
-        if end > ORIGIN + BYTES as u64 || end > below.0 {
+        if end > ORIGIN + 8 * self.0.words.len() as u64 || end > below.0 {
             return Err(OutOfMemory);
         }
         self.0.next.store(end, Ordering::Relaxed);
