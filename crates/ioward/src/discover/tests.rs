@@ -125,6 +125,21 @@ fn a_named_scope_wins_over_the_rest_and_the_rest_may_be_direct() {
 }
 
 #[test]
+fn what_is_named_is_not_claimed_by_whoever_has_the_rest() {
+    let rest = Devices::PciRest { segment: SEGMENT };
+    let facts = facts(&[
+        smmu(1),
+        smmu(2),
+        scope(rest, Some((2, from(0)))),
+        scope(range(0x08, 0x08), Some((1, from(0x50)))),
+    ]);
+    let machine = join(&facts, &bus(&[0x08, 0x10]));
+    assert_eq!(device(&machine, "0000:00:01.0").sources, [pair(0, 0x50)]);
+    assert_eq!(device(&machine, "0000:00:02.0").sources, [pair(1, 0x10)]);
+    assert!(machine.reports.is_empty());
+}
+
+#[test]
 fn an_alias_adds_a_source_and_the_group_is_joined() {
     let facts = facts(&[
         smmu(1),
@@ -420,14 +435,14 @@ fn a_topology_with_its_groups_and_firmwares_aliases() {
         function.express = Seen::Present(Express::of(PortType::IntegratedEndpoint));
         function
     };
-    let list = [0x08, 0xa0, 0xa8, 0x108].map(function);
+    let list = [0x08, 0xa0, 0xa8, 0x118].map(function);
     let mut topology = Topology::new(list.to_vec(), Vec::new());
     let facts = facts(&[
         smmu(1),
         scope(range(0, 0xffff), Some((1, from(0)))),
         scope(range(0xa8, 0xa8), Some((1, Sources::Same(SourceId(0xa0))))),
         // On another bus: nothing that the topology could know.
-        scope(range(0x108, 0x108), Some((1, Sources::Same(SourceId(0x08))))),
+        scope(range(0x118, 0x118), Some((1, Sources::Same(SourceId(0x08))))),
         scope(Devices::Hpet { number: 0 }, Some((1, Sources::Same(SourceId(0x08))))),
     ]);
     facts.tell_aliases(&mut topology);
