@@ -4,7 +4,7 @@
 mod smmuv3_bench;
 
 use ioward_core::driver::{Blocked, Driver, Event, FaultCause, Flush, Hung, Plan, Requirements, Translation};
-use ioward_drivers::smmuv3::{BringUp, BringUpError};
+use ioward_drivers::smmuv3::{BringUp, BringUpError, SmmuV3};
 use ioward_types::{Iova, PhysAddr, Root, Span, Tag};
 use smmuv3_bench::*;
 
@@ -195,6 +195,20 @@ fn nothing_is_enabled_before_requests_abort_and_translation_comes_last() {
     assert_eq!(enables, [0, 0x8, 0x1c, 0x1d]);
     let (last, _) = of(CR0).next_back().unwrap();
     assert!(writes[last..].iter().all(|write| write.0 == CR0), "{:x?}", &writes[last..]);
+}
+
+#[test]
+fn an_smmu_with_one_page_of_registers_is_driven_through_it() {
+    let bench = Bench::new();
+    let registers = Registers::new(&bench, Ids::LARGE);
+    let mut config = config();
+    config.firmware.page0_only = true;
+    let smmu = SmmuV3::bring_up(IOMMU, registers.clone(), &config, &bench, BringUp::Cold).unwrap();
+    registers.poke(0xa8, 1);
+    assert_eq!(events(&smmu).len(), 1);
+    let writes = registers.take_writes();
+    assert!(writes.iter().all(|write| write.0 < 0x1_0000), "{writes:x?}");
+    assert_eq!(writes.last(), Some(&(0xac, 1)));
 }
 
 #[test]

@@ -19,6 +19,7 @@ const REPORTS: usize = 16;
 const REFUSED: &str = "CERROR_ILL";
 const ATC_SILENT: &str = "CERROR_ATC_INV_SYNC";
 const FAILURE_MODE: &str = "GERROR.SFM_ERR";
+const OUT_OF_RANGE: &str = "CMDQ_CONS out of range";
 
 /// Commands that are completed together. Errors wait until [`Batch::finish`].
 #[must_use]
@@ -158,15 +159,15 @@ impl<P: Platform> CommandQueue<P> {
         done: impl Fn(&Self) -> bool,
     ) -> Result<(), Hung> {
         if let Some(stuck) = self.stuck {
-            self.look(registers)?;
+            self.look(registers, &done)?;
             if self.cons == stuck && !done(self) {
                 return Err(registers.patience.hung(what, Nanos(0)));
             }
             self.stuck = None;
         }
         let mut broken = None;
-        let result = registers.patience.wait(platform, what, || match self.look(registers) {
-            Ok(()) => done(self).then_some(()),
+        let result = registers.patience.wait(platform, what, || match self.look(registers, &done) {
+            Ok(finished) => finished.then_some(()),
             Err(hung) => {
                 broken = Some(hung);
                 Some(())
@@ -179,24 +180,41 @@ impl<P: Platform> CommandQueue<P> {
         result
     }
 
-    /// Takes over CMDQ_CONS and deals with what stopped the queue.
-    fn look<M: Mmio>(&mut self, registers: &Registers<M>) -> Result<(), Hung> {
+    /// Takes over CMDQ_CONS and, where what is waited for has not come, deals with what stopped the queue. A queue that got
+    /// there has not stopped before, so that a wait without trouble costs one register read a round.
+    fn look<M: Mmio>(
+        &mut self,
+        registers: &Registers<M>,
+        done: &impl Fn(&Self) -> bool,
+    ) -> Result<bool, Hung> {
         let cons = registers.mmio.read32(spec::CMDQ_CONS);
-        let read = cmdq_cons::RD.of(cons.into()) as u32;
-        let consumed = read.wrapping_sub(self.cons) & (2 * self.entries() - 1);
-        if read >= 2 * self.entries() || consumed > self.queued() {
-            self.report(Event::Unit { what: "CMDQ_CONS out of range", code: cons.into() });
-            return Err(registers.patience.hung("CMDQ_CONS out of range", Nanos(0)));
+        self.consumed(cons).map_err(|what| registers.patience.hung(what, Nanos(0)))?;
+        if done(self) {
+            return Ok(true);
         }
-        self.cons = read;
         let active = self.active_errors(registers);
         if active & gerror::SFM_ERR.mask() as u32 != 0 {
             return Err(registers.patience.hung(FAILURE_MODE, Nanos(0)));
         }
         if active & gerror::CMDQ_ERR.mask() as u32 != 0 {
+            // Read again: the error may have come after the first read.
+            let cons = registers.mmio.read32(spec::CMDQ_CONS);
+            self.consumed(cons).map_err(|what| registers.patience.hung(what, Nanos(0)))?;
             self.recover(cons);
             self.acknowledge(registers, gerror::CMDQ_ERR.mask() as u32);
         }
+        Ok(false)
+    }
+
+    /// Takes over CMDQ_CONS, if it is an index that the SMMU can have reached.
+    fn consumed(&mut self, cons: u32) -> Result<(), &'static str> {
+        let read = cmdq_cons::RD.of(cons.into()) as u32;
+        let consumed = read.wrapping_sub(self.cons) & (2 * self.entries() - 1);
+        if read >= 2 * self.entries() || consumed > self.queued() {
+            self.report_once(OUT_OF_RANGE, cons);
+            return Err(OUT_OF_RANGE);
+        }
+        self.cons = read;
         Ok(())
     }
 
@@ -269,14 +287,9 @@ impl<P: Platform> CommandQueue<P> {
         if active & gerror::CMDQ_ERR.mask() as u32 != 0 {
             // A batch is always waited for, so this is one that was given up.
             let cons = registers.mmio.read32(spec::CMDQ_CONS);
-            let read = cmdq_cons::RD.of(cons.into()) as u32;
-            let consumed = read.wrapping_sub(self.cons) & (2 * self.entries() - 1);
-            if read < 2 * self.entries() && consumed <= self.queued() {
-                self.cons = read;
+            if self.consumed(cons).is_ok() {
                 self.recover(cons);
                 answered |= gerror::CMDQ_ERR.mask() as u32;
-            } else {
-                self.report_once("CMDQ_CONS out of range", cons);
             }
         }
         if answered != 0 {

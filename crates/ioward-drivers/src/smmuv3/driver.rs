@@ -28,6 +28,9 @@ use ioward_types::{IommuId, Mmio, Mutex, Pasid, Platform, SourceId, TableConfig,
 const BATCH: usize = 16;
 
 /// A driver of one SMMUv3. Made by [`SmmuV3::bring_up`].
+///
+/// Claims, installs and blocks hold a lock while they wait for the SMMU, at most [`Config::bound`](super::Config::bound)
+/// for each of their few steps. Dropping it stops nothing: the SMMU goes on translating from memory that stays allocated.
 pub struct SmmuV3<M: Mmio, P: Platform> {
     pub(super) id: IommuId,
     pub(super) platform: P,
