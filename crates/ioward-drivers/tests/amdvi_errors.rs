@@ -63,6 +63,17 @@ fn a_buffer_that_stopped_starts_again_when_its_event_is_read() {
 }
 
 #[test]
+fn a_buffer_that_stopped_without_a_word_starts_again() {
+    let (registers, driver) = unit();
+    let tag = tag(&driver);
+    registers.poke(0x2020, registers.peek(0x2020) & !(1 << 4));
+    assert!(events(&driver).is_empty());
+    registers.take_commands();
+    flush(&driver, tag, 1).unwrap();
+    assert_eq!(registers.take_commands().len(), 1);
+}
+
+#[test]
 fn a_tail_that_points_nowhere_is_reported_and_the_log_starts_over() {
     let (registers, driver) = unit();
     registers.poke(0x2018, 0x7_fff0);

@@ -82,8 +82,8 @@ fn blocking_stops_what_was_cached() {
 
 #[test]
 fn pasids_and_the_source_reach_each_their_own() {
-    for levels in [4, 5] {
-        let machine = Machine::new(AmdViConfig::default());
+    for (levels, coherent) in [(4, true), (5, true), (4, false)] {
+        let machine = Machine::new(AmdViConfig { coherent, ..AmdViConfig::default() });
         let nic = machine.device(NIC, false);
         nic.pasid(Some(16));
         let driver = machine.bring_up();
@@ -118,6 +118,7 @@ fn pasids_and_the_source_reach_each_their_own() {
         driver.install(&slot, None, &Translation::Identity).unwrap();
         assert_eq!(write(&nic, Some(one)), Ok(()));
         nic.write(None, Iova(own.phys().0), b"through").unwrap();
+        assert!(write(&nic, Some(Pasid(0))).is_err(), "what requests without a PASID had");
         machine.settled();
 
         // Blocking the source blocks what is behind it.

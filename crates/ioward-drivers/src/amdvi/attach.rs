@@ -149,7 +149,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             return Err(Refused::Shape { iommu, table: Format::AmdV1, what });
         }
         let old = source.rid;
-        let before = self.everything(source);
+        let before = self.without_pasids(source);
         if let Rid::Guest { tag, root, five } = new {
             if five != source.five && !source.pasids.is_empty() {
                 let what = "tables of four and of five levels behind one guest CR3 table";
@@ -249,7 +249,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             let what = "tables of four and of five levels behind one guest CR3 table";
             return Err(Refused::Shape { iommu, table: Format::AmdV2, what });
         }
-        let before = self.everything(source);
+        let before = self.entry_alone(source);
         let behind = self.behind(source)?;
         behind.table.reserve(pasid)?;
         let target = Target { domain: behind.domain, pasid: pasid.0 };
@@ -280,7 +280,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         source.pasids.remove(&pasid.0);
         self.domains.lock().remove_target(tag, target);
         if !source.uses_guest() {
-            let before = alloc::vec![Forget::Entry, Forget::Domain(target.domain)];
+            let before = self.entry_alone(source);
             if let Err(Refused::Hung(hung)) = self.write(key, source, before) {
                 return Blocked::Unconfirmed(hung);
             }

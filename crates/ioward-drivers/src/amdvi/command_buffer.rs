@@ -164,7 +164,8 @@ impl<P: Platform> CommandBuffer<P> {
     /// told not to.
     pub fn restart<M: Mmio>(&self, unit: &Unit<M, P>) {
         let mut ring = self.ring.lock();
-        if unit.commands_run() || unit.control() & control::CMD_BUF_EN.mask() == 0 {
+        let off = unit.control() & control::CMD_BUF_EN.mask() == 0;
+        if off || unit.is_gone() || unit.commands_run() {
             return;
         }
         self.lost.store(ring.last, Ordering::SeqCst);

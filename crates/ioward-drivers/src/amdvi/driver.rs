@@ -234,13 +234,12 @@ impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
     fn poll(&self, sink: &mut dyn FnMut(Event)) {
         let blocked =
             |SourceId(source): SourceId| source < self.table.limit() && self.table.load(source).is_blocked();
+        // The event that tells of it may have been lost.
+        self.commands.restart(&self.unit);
         // As much as the log holds, twice: a device that faults all the time does not keep this here for ever.
         for _ in 0..self.events.rounds() {
             let found = self.events.drain(&self.unit);
             for raw in &found.events[..found.count] {
-                if event::stops_commands(raw) {
-                    self.commands.restart(&self.unit);
-                }
                 sink(event::decode(raw, blocked));
             }
             if let Some(code) = found.lost_tail {

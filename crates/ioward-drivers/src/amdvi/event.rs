@@ -17,11 +17,6 @@ pub(super) fn is_iotlb_timeout(raw: &Raw) -> bool {
     code(raw) == spec::IOTLB_INV_TIMEOUT
 }
 
-/// Whether the command buffer has stopped.
-pub(super) fn stops_commands(raw: &Raw) -> bool {
-    matches!(code(raw), spec::ILLEGAL_COMMAND_ERROR | spec::COMMAND_HARDWARE_ERROR)
-}
-
 /// What the event says. `blocked` tells whether a source's entry reaches nothing.
 pub(super) fn decode(raw: &Raw, blocked: impl Fn(SourceId) -> bool) -> Event {
     let source = SourceId(spec::DEVICE_ID.get(raw) as u32);
@@ -137,9 +132,6 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        assert!(
-            stops_commands(&[5 << 60, 0]) && stops_commands(&[6 << 60, 0]) && !stops_commands(&[7 << 60, 0])
-        );
         assert!(is_iotlb_timeout(&[7 << 60, 0]) && !is_iotlb_timeout(&[6 << 60, 0]));
     }
 }

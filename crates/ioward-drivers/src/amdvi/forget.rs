@@ -74,27 +74,43 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         Ok(())
     }
 
-    /// What caches may hold of a source as it is now.
-    pub(super) fn everything(&self, source: &Source<P>) -> Vec<Forget> {
+    /// What caches may hold of an entry of which all that changes is whether there are PASIDs.
+    pub(super) fn entry_alone(&self, source: &Source<P>) -> Vec<Forget> {
         let mut list = source.owed.clone();
         list.push(Forget::Entry);
-        match source.rid {
-            Rid::Identity => list.push(Forget::Domain(self.fixed.identity)),
-            Rid::Host { tag, .. } => list.push(Forget::Domain(tag)),
+        list
+    }
+
+    /// What caches may hold of a source as it is now, what is behind its PASIDs left out, and what was never confirmed.
+    pub(super) fn without_pasids(&self, source: &Source<P>) -> Vec<Forget> {
+        let mut list = self.entry_alone(source);
+        let guest = source.behind.as_ref().filter(|_| source.uses_guest()).map(|behind| behind.domain);
+        match (source.rid, guest) {
+            (Rid::Identity, None) => list.push(Forget::Domain(self.fixed.identity)),
+            // Beside PASIDs, identity is cached under their ID, and under that ID it is right for as long as they have it:
+            // what they go through is below it.
+            (Rid::Identity, Some(_)) => {}
+            (Rid::Host { tag, .. }, _) => list.push(Forget::Domain(tag)),
+            (Rid::Guest { .. }, Some(domain)) => list.push(Forget::Guest(Target { domain, pasid: 0 })),
             // A blocked entry grants nothing that could be cached, and a refusal that is cached is under an ID of which
             // everything is refused.
-            Rid::Blocked | Rid::Guest { .. } => {}
-        }
-        if source.uses_guest()
-            && let Some(behind) = &source.behind
-        {
-            let all = Forget::Domain(behind.domain);
-            if !list.contains(&all) {
-                list.push(all);
-            }
+            (Rid::Blocked, _) | (Rid::Guest { .. }, None) => {}
         }
         list.push(Forget::Device(None));
-        list.extend(source.pasids.keys().map(|pasid| Forget::Device(Some(Pasid(*pasid)))));
+        list
+    }
+
+    /// What caches may hold of a source as it is now.
+    pub(super) fn everything(&self, source: &Source<P>) -> Vec<Forget> {
+        let mut list = self.without_pasids(source);
+        if let (Some(behind), false) = (&source.behind, source.pasids.is_empty()) {
+            let all = Forget::Domain(behind.domain);
+            list.retain(|forget| {
+                *forget != all && !matches!(forget, Forget::Guest(at) if at.domain == behind.domain)
+            });
+            list.push(all);
+            list.extend(source.pasids.keys().map(|pasid| Forget::Device(Some(Pasid(*pasid)))));
+        }
         list
     }
 

@@ -70,6 +70,11 @@ impl<M: Mmio, P: Platform> Unit<M, P> {
         })
     }
 
+    /// Whether the registers read all ones: it has left the bus.
+    pub fn is_gone(&self) -> bool {
+        self.registers.read64(offset::STATUS) == u64::MAX
+    }
+
     /// Whether commands are fetched.
     pub fn commands_run(&self) -> bool {
         self.status(status::CMD_BUF_RUN)
