@@ -94,7 +94,7 @@ impl ConfigAccess for Garbage<'_> {
     fn write32(&self, function: Bdf, offset: u16, value: u32) {
         // Every other word of a function can be written, in half of its bits.
         let word = self.word(function, offset);
-        if offset == regs::BUSES || (u32::from(offset) / 4 + word) & 1 == 0 {
+        if offset == regs::BUSES || (u32::from(offset) / 4).wrapping_add(word) & 1 == 0 {
             let mask = if offset == regs::BUSES { u32::MAX } else { word.rotate_left(7) | 0xffff_0000 };
             let value = value & mask | word & !mask;
             self.written.borrow_mut().insert((function, offset), value);
