@@ -49,7 +49,7 @@ pub fn rules(tally: &mut Tally) {
     build.args(["test", "--lib", "--tests", "--features", "ioward-core/mutate"]);
     build.args(packages.iter().flat_map(|name| ["-p", name]));
     let programs = match test_programs(&mut build) {
-        Ok(programs) => programs,
+        Ok(programs) => with_tests(programs, "rule_"),
         Err(why) => return tally.fail(format!("mutate rules: {why}")),
     };
     let green = noticed(&programs, "rule_", ("IOWARD_MUTATE", ""));
@@ -82,7 +82,7 @@ pub fn commands(tally: &mut Tally) {
     build.args(["test", "--tests"]);
     build.args(packages.iter().flat_map(|name| ["-p", name]));
     let programs = match test_programs(&mut build) {
-        Ok(programs) => programs,
+        Ok(programs) => with_tests(programs, "commands_"),
         Err(why) => return tally.fail(format!("mutate commands: {why}")),
     };
     let green = noticed(&programs, "commands_", ("IOWARD_DROP_COMMAND", ""));
@@ -129,6 +129,15 @@ fn commands_listed(text: &str, listed: &mut BTreeMap<String, Option<String>>) {
             _ => {}
         }
     }
+}
+
+/// Those programs that have a test whose name contains `filter`.
+fn with_tests(programs: Vec<PathBuf>, filter: &str) -> Vec<PathBuf> {
+    let lists = |program: &PathBuf| {
+        let output = Command::new(program).args([filter, "--list"]).stdin(Stdio::null()).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains(": test"))
+    };
+    programs.into_iter().filter(lists).collect()
 }
 
 /// The tests whose name contains `filter` that fail in the given environment.
