@@ -154,3 +154,41 @@ impl fmt::Display for Finding {
         write!(f, "{}: {}", self.function, self.problem)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{collections::BTreeSet, string::ToString};
+
+    #[test]
+    fn every_problem_has_words_of_its_own() {
+        let (offset, secondary, subordinate, index) = (0x140, 3, 5, 2);
+        let problems = [
+            Problem::CapabilityLoop { offset },
+            Problem::CapabilityOutside { offset },
+            Problem::CapabilityCut { offset },
+            Problem::Unread { offset },
+            Problem::DumpGap { offset },
+            Problem::WrongPrimary { primary: 1 },
+            Problem::BusRange { secondary, subordinate },
+            Problem::BusTaken { secondary },
+            Problem::BusOutsideParent { secondary, subordinate, limit: 4 },
+            Problem::OrphanBus,
+            Problem::BusesReadOnly,
+            Problem::NoBusLeft,
+            Problem::NoBusForVirtual { missing: 1 },
+            Problem::HeaderType { kind: 7 },
+            Problem::BarShape { index },
+            Problem::BarNoRoom { index, bytes: 0x1000 },
+            Problem::Twice,
+            Problem::VirtualOutside { index: 9 },
+            Problem::VirtualStride,
+        ];
+        let words: BTreeSet<_> = problems
+            .iter()
+            .map(|&problem| Finding { function: Bdf::new(0, 1, 2, 3), problem }.to_string())
+            .collect();
+        assert_eq!(words.len(), problems.len());
+        assert!(words.iter().all(|words| words.starts_with("0000:01:02.3: ") && words.len() > 20));
+    }
+}

@@ -37,6 +37,7 @@ pub mod lspci;
 pub mod quirks;
 pub mod regs;
 pub mod requesters;
+mod scan;
 pub mod topology;
 
 pub use access::{ConfigAccess, ConfigSpace, Ecam, FunctionSpace};

@@ -1,9 +1,9 @@
 //! The requester IDs that a function's requests may carry by the time they reach an IOMMU.
 
 use crate::{
-    Bdf, Topology,
-    quirks::AliasQuirk,
-    topology::{Index, Takeover},
+    Bdf, PortType, Topology,
+    quirks::{AliasQuirk, Aliases},
+    topology::Index,
 };
 use alloc::{collections::BTreeMap, vec::Vec};
 
@@ -31,6 +31,19 @@ pub struct Requester {
     pub id: Bdf,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+/// What a bridge makes of requester IDs from below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Takeover {
+    /// They stay.
+    Keeps,
+    /// They become the bridge's own.
+    Own,
+    /// They become function 0 of device 0 on its secondary bus (PCI Express to PCI/PCI-X Bridge 1.0, section 2.3).
+    Secondary,
+    /// They stay, and the IOMMU sits right above.
+    Root,
 }
 
 impl Topology {
@@ -62,6 +75,33 @@ impl Topology {
             }
         }
         all
+    }
+
+    /// What a function does with the requester IDs of what is below it.
+    pub(crate) fn takeover(&self, bridge: Index) -> Takeover {
+        if self.override_of(bridge).no_takeover {
+            return Takeover::Keeps;
+        }
+        let function = &self.functions()[bridge];
+        let row = self.alias_quirk(bridge).map(|(row, _)| row.aliases);
+        match (function.port_type(), row) {
+            (_, Some(Aliases::TranslatesBelow)) => Takeover::Root,
+            (_, Some(Aliases::Transparent)) => Takeover::Keeps,
+            (Some(PortType::ToConventional), _) => Takeover::Secondary,
+            (Some(PortType::FromConventional), _) => Takeover::Own,
+            (Some(_), _) => Takeover::Keeps,
+            // A bridge that nobody could look into: a port more likely than not.
+            (None, _) if !function.express.is_seen() => Takeover::Keeps,
+            // Without a PCI Express capability: the row holds only where PCI Express is right above.
+            (None, Some(Aliases::BridgeToConventional)) => {
+                let above = self.above(bridge).and_then(|above| self.functions()[above].port_type());
+                match above {
+                    Some(kind) if kind != PortType::ToConventional => Takeover::Secondary,
+                    _ => Takeover::Own,
+                }
+            }
+            (None, _) => Takeover::Own,
+        }
     }
 
     /// The device and function numbers of its own bus that a function uses besides its own.

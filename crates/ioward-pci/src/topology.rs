@@ -1,10 +1,9 @@
 //! The functions of a machine and the buses between them.
 
 use crate::{
-    Bdf, BusId, ConfigAccess, Finding, Function, FunctionSpace, PortType, Problem, config,
-    enumerate::{functions_on, link_below},
+    Bdf, BusId, Finding, Function, PortType, Problem,
     function::Header,
-    quirks::{self, AcsQuirk, AliasQuirk, Aliases, Match},
+    quirks::{self, AcsQuirk, AliasQuirk, Match},
 };
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 use core::ops::Range;
@@ -14,7 +13,7 @@ pub type Index = usize;
 
 /// How many steps are spent on looking for virtual functions, in all: a segment has room for 65536 of them, and only
 /// garbage describes more.
-const VIRTUAL_BUDGET: u32 = 1 << 20;
+pub(crate) const VIRTUAL_BUDGET: u32 = 1 << 20;
 
 /// Linux numbers the segments behind VMD controllers from here on, so that firmware's 16 bits never collide.
 pub const FIRST_VMD_SEGMENT: u32 = 0x10000;
@@ -102,57 +101,6 @@ impl Topology {
         topology.find_owners();
         topology.settle();
         topology
-    }
-
-    /// Reads a machine whose buses are numbered. `roots`: the root buses that are known; where there are none, each
-    /// bus from `first` to `last` that no bridge leads to counts as one.
-    ///
-    /// Changes nothing. Bridges that contradict each other are reported and not followed.
-    pub fn scan<A: ConfigAccess + ?Sized>(
-        access: &A,
-        segment: u32,
-        first: u8,
-        last: u8,
-        roots: &[u8],
-    ) -> Self {
-        let (mut functions, mut findings) = (Vec::new(), Vec::new());
-        let mut seen = [false; 256];
-        let mut budget = VIRTUAL_BUDGET;
-        let mut scan_root = |root: u8, seen: &mut [bool; 256]| {
-            let mut open = vec![(root, None)];
-            while let Some((number, bridge)) = open.pop() {
-                if core::mem::replace(&mut seen[usize::from(number)], true) {
-                    continue;
-                }
-                let bus = BusId { segment, number };
-                let link = bridge.map_or(crate::enumerate::Link::Bus, |bridge| link_below(access, bridge));
-                for at in functions_on(access, bus, link) {
-                    let space = FunctionSpace { access, function: at };
-                    let Some(function) = config::read(&space, at, &mut findings) else { continue };
-                    if let Header::Bridge { secondary, .. } = function.header
-                        && secondary > number
-                        && (first..=last).contains(&secondary)
-                    {
-                        open.push((secondary, Some(at)));
-                    }
-                    read_virtual(access, &function, &mut functions, &mut findings, &mut budget);
-                    functions.push(function);
-                }
-            }
-        };
-        if roots.is_empty() {
-            for number in first..=last {
-                if !seen[usize::from(number)] {
-                    scan_root(number, &mut seen);
-                }
-            }
-        } else {
-            roots.iter().for_each(|&root| scan_root(root, &mut seen));
-        }
-        // A bus of virtual functions may have been met both ways.
-        functions.sort_by_key(|function: &Function| function.at);
-        functions.dedup_by_key(|function| function.at);
-        Self::new(functions, findings)
     }
 
     /// The functions, ascending.
@@ -498,46 +446,6 @@ impl Topology {
             (place.multifunction, place.acs_row, place.alias_row) = (multifunction, acs_row, alias_row);
         }
     }
-
-    /// What a function does with the requester IDs of what is below it.
-    pub(crate) fn takeover(&self, bridge: Index) -> Takeover {
-        if self.override_of(bridge).no_takeover {
-            return Takeover::Keeps;
-        }
-        let function = &self.functions[bridge];
-        let row = self.places[bridge].alias_row.map(|(row, _)| row.aliases);
-        match (function.port_type(), row) {
-            (_, Some(Aliases::TranslatesBelow)) => Takeover::Root,
-            (_, Some(Aliases::Transparent)) => Takeover::Keeps,
-            (Some(PortType::ToConventional), _) => Takeover::Secondary,
-            (Some(PortType::FromConventional), _) => Takeover::Own,
-            (Some(_), _) => Takeover::Keeps,
-            // A bridge that nobody could look into: a port more likely than not.
-            (None, _) if !function.express.is_seen() => Takeover::Keeps,
-            // Without a PCI Express capability: the row holds only where PCI Express is right above.
-            (None, Some(Aliases::BridgeToConventional)) => {
-                let above = self.above(bridge).and_then(|above| self.functions[above].port_type());
-                match above {
-                    Some(kind) if kind != PortType::ToConventional => Takeover::Secondary,
-                    _ => Takeover::Own,
-                }
-            }
-            (None, _) => Takeover::Own,
-        }
-    }
-}
-
-/// What a bridge makes of requester IDs from below.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Takeover {
-    /// They stay.
-    Keeps,
-    /// They become the bridge's own.
-    Own,
-    /// They become function 0 of device 0 on its secondary bus (PCI Express to PCI/PCI-X Bridge 1.0, section 2.3).
-    Secondary,
-    /// They stay, and the IOMMU sits right above.
-    Root,
 }
 
 fn set(bits: &mut [u64; 4], devfn: u8) {
@@ -569,48 +477,5 @@ fn is_vmd(function: &Function) -> bool {
     match function.ids {
         Some(ids) => ids.vendor == 0x8086 && IDS.contains(&ids.device),
         None => function.name.contains("Volume Management Device"),
-    }
-}
-
-/// Virtual functions answer, but their vendor ID is all ones: the physical function stands for it (PCI Express Base 6.0,
-/// section 9.3.4.1.1).
-fn read_virtual<A: ConfigAccess + ?Sized>(
-    access: &A,
-    physical: &Function,
-    functions: &mut Vec<Function>,
-    findings: &mut Vec<Finding>,
-    budget: &mut u32,
-) {
-    struct Virtual<'a, A: ?Sized> {
-        space: FunctionSpace<'a, A>,
-        id: u32,
-    }
-    impl<A: ConfigAccess + ?Sized> crate::ConfigSpace for Virtual<'_, A> {
-        fn read32(&self, offset: u16) -> Option<u32> {
-            match offset {
-                crate::regs::ID => Some(self.id),
-                _ => self.space.read32(offset),
-            }
-        }
-    }
-    let (Some(sriov), Some(ids)) = (physical.sriov.present(), physical.ids) else { return };
-    if !sriov.enabled {
-        return;
-    }
-    let count = if sriov.stride == 0 { sriov.count.min(1) } else { sriov.count };
-    for index in 0..count {
-        let Some(requester) = sriov.requester(physical.at, index) else { return };
-        match budget.checked_sub(1) {
-            Some(left) => *budget = left,
-            None => return,
-        }
-        let at = Bdf::of_requester(physical.at.segment, requester);
-        let space = FunctionSpace { access, function: at };
-        // Header, class and capabilities of an absent function are all ones.
-        if access.read32(at, crate::regs::CLASS) == u32::MAX {
-            return;
-        }
-        let id = u32::from(sriov.device) << 16 | u32::from(ids.vendor);
-        functions.extend(config::read(&Virtual { space, id }, at, findings));
     }
 }

@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     AcsBits, Bdf, Topology,
-    topology::{Index, Takeover, is_iommu, is_set},
+    requesters::Takeover,
+    topology::{Index, is_iommu, is_set},
 };
 use alloc::{vec, vec::Vec};
 

@@ -190,3 +190,40 @@ impl fmt::Display for Reason {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::{collections::BTreeSet, string::ToString};
+
+    #[test]
+    fn every_cause_has_a_sentence_that_names_its_subject() {
+        let function = Bdf::new(0, 2, 1, 0);
+        let row = crate::quirks::ALIASES.first();
+        let lacks = [
+            Lack::NoCapability,
+            Lack::NotSet(AcsBits::RR | AcsBits::UF),
+            Lack::EgressControl,
+            Lack::NotExpress,
+            Lack::Kind,
+            Lack::Quirk("another port"),
+            Lack::Unseen,
+        ];
+        let mut causes: Vec<Cause> = lacks
+            .iter()
+            .map(|&lack| Cause::NotIsolated { function, kind: Some(PortType::DownstreamPort), lack })
+            .collect();
+        causes.extend([
+            Cause::Conventional { bridge: function, requester: 0x0300 },
+            Cause::Alias { function, devfn: 9, row, by_name: false },
+            Cause::Alias { function, devfn: 9, row, by_name: true },
+            Cause::Alias { function, devfn: 9, row: None, by_name: false },
+            Cause::Phantom { function, devfn: 12 },
+            Cause::Owned { function, controller: Bdf::new(0, 0, 14, 0) },
+        ]);
+        let sentences: BTreeSet<_> = causes.iter().map(ToString::to_string).collect();
+        assert_eq!(sentences.len(), causes.len());
+        assert!(causes.iter().all(|cause| cause.to_string().contains("0000:02:01.0")));
+        assert!(sentences.iter().any(|sentence| sentence.contains("ReqRedir UpstreamFwd")));
+    }
+}

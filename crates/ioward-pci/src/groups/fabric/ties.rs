@@ -5,8 +5,8 @@ use crate::{
     AcsBits, PortType, Topology,
     groups::{Basis, Cause, Isolation, Lack},
     quirks::Match,
-    requesters::Origin,
-    topology::{Index, Takeover, is_iommu},
+    requesters::{Origin, Takeover},
+    topology::{Index, is_iommu},
 };
 use alloc::{
     collections::{BTreeMap, BTreeSet},
