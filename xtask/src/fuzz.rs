@@ -2,7 +2,7 @@
 
 use crate::{
     setup,
-    shell::{ask, nightly, root, show, target},
+    shell::{ask, logged, nightly, root, show, target},
     tally::Tally,
 };
 use std::fs;
@@ -53,7 +53,7 @@ pub fn run(tally: &mut Tally, seconds: u32) {
             .arg("--")
             .arg(format!("-max_total_time={seconds}"))
             .args(["-timeout=10", "-rss_limit_mb=2048"]);
-        command.args(["-print_final_stats=0", "-verbosity=0"]);
-        tally.check(&format!("fuzz {name} for {seconds} s"), show(&mut command));
+        let log = target().join("fuzz-found").join(format!("{name}.log"));
+        tally.check(&format!("fuzz {name} for {seconds} s"), logged(&mut command, &log));
     }
 }

@@ -39,6 +39,8 @@ pub fn asan(tally: &mut Tally) {
     command.args(["test", "--lib", "--tests", "--target", env_triple()]);
     command.args(RAW_MEMORY.iter().flat_map(|name| ["-p", name]));
     command.env("RUSTFLAGS", "-Zsanitizer=address").env("CARGO_TARGET_DIR", target().join("asan"));
+    // Unoptimised, the random tests take minutes; overflow checks stay on.
+    command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_TEST_OPT_LEVEL", "1");
     // What is handed to hardware is leaked on purpose when nobody can confirm that hardware is done with it.
     command.env("ASAN_OPTIONS", "detect_leaks=0");
     count(tally, &mut command, "asan");

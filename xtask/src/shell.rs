@@ -1,5 +1,6 @@
 //! Running other programs: with their output shown as it comes, and kept where it is needed.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -57,6 +58,24 @@ pub fn show(command: &mut Command) -> Result<(), String> {
     match command.stdin(Stdio::null()).status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => Err(format!("`{}`: {status}", line(command))),
+        Err(error) => Err(format!("`{}`: {error}", line(command))),
+    }
+}
+
+/// Runs it to its end with its output in a file; on failure the end of that is shown.
+pub fn logged(command: &mut Command, log: &Path) -> Result<(), String> {
+    println!("$ {} > {}", line(command), log.display());
+    let file = File::create(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let errors = file.try_clone().map_err(|error| format!("{}: {error}", log.display()))?;
+    match command.stdin(Stdio::null()).stdout(file).stderr(errors).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => {
+            let text = std::fs::read(log).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let lines: Vec<&str> = text.lines().collect();
+            lines[lines.len().saturating_sub(60)..].iter().for_each(|line| println!("  {line}"));
+            Err(format!("{status}; see {}", log.display()))
+        }
         Err(error) => Err(format!("`{}`: {error}", line(command))),
     }
 }
