@@ -261,3 +261,18 @@ fn a_hall_of_mirrors_ends() {
     assert_eq!(numbering.buses.len(), 256);
     assert_eq!(numbering.functions.len(), 65536);
 }
+
+#[test]
+fn windows_side_by_side_are_aligned_for_what_is_in_them() {
+    // Nine mebibytes below each port: the second window must not begin where the first one's room ends.
+    let card =
+        || Config::endpoint().express(0).memory(0, 8 * MIB, false, false).memory(1, 0x4000, false, false);
+    let port = || Config::bridge().express(6).with(0, card());
+    let switch = Config::bridge().express(5).with(0x00, port()).with(0x08, port()).with(0x10, port());
+    let fabric = Fabric::new([(0x08, Config::root_port().with(0, switch))]);
+    let numbering = number_buses(&fabric, 0, 0, 255);
+    let assigned = assign_bars(&fabric, &numbering, &windows());
+    assert_eq!(assigned.findings, []);
+    assert_eq!(assigned.bars.len(), 6);
+    check(&fabric, &assigned);
+}
