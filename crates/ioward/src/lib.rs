@@ -44,3 +44,8 @@ pub use ioward_pgtable as pgtable;
 pub use ioward_spec as spec;
 #[doc(no_inline)]
 pub use ioward_types as types;
+
+/// The examples of the README are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
