@@ -98,6 +98,13 @@ fn what_is_not_shown_is_unseen() {
 }
 
 #[test]
+fn a_line_that_lost_a_flag_tells_nothing() {
+    let cut = PORT.replacen("UpstreamFwd- ", "", 1);
+    let acs = parse(&cut).functions[0].acs;
+    assert!(acs.present().is_some_and(|acs| acs.capability.is_none() && acs.control.is_some()));
+}
+
+#[test]
 fn a_short_list_and_a_long_one_add_up() {
     let both = format!("00:1c.0 PCI bridge: Intel Corporation Device a340\n\n{PORT}");
     let listing = parse(&both);
