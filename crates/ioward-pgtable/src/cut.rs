@@ -4,7 +4,7 @@ use crate::{
     error::CutError,
     format::Format,
     mem::{Mem, Node},
-    table::{Table, Top, index},
+    table::Table,
 };
 use ioward_types::{Iova, OutOfMemory, PhysAddr, Span};
 
@@ -40,23 +40,6 @@ impl<F: Format, M: Mem> Table<F, M> {
                 self.split_set(node, level, place & !((1 << (shift - own)) - 1), shift);
             }
             outermost = outermost.or(Some(page));
-        }
-    }
-
-    fn find_entry(&self, top: Top, at: u64) -> Option<(Node, u32, usize, u64)> {
-        let (mut node, mut level) = (top.node, top.level);
-        let mut place = top.index::<F>(at);
-        loop {
-            let raw = node.load(&self.mem, place);
-            if raw == 0 {
-                return None;
-            }
-            if level == 0 || !F::is_link(raw, level) {
-                return Some((node, level, place, raw));
-            }
-            node = Self::child(raw);
-            level -= 1;
-            place = index::<F>(at, level);
         }
     }
 

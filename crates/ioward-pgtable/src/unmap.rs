@@ -37,6 +37,18 @@ impl<F: Format, M: Mem> Table<F, M> {
     pub fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
         let top = self.top();
         self.check_input(top, span.start, span.bytes)?;
+        // The commonest case by far: just one page, of one entry.
+        if let Some((node, level, place, raw)) = self.find_entry(top, span.start.0) {
+            let shift = F::entry_shift(level);
+            let whole = span.bytes == 1 << shift && span.is_aligned(span.bytes);
+            if whole && F::leaf_shift(raw, level) == shift {
+                node.store(&self.mem, place, 0);
+                if !self.coherent {
+                    node.clean(&self.mem, place, 1);
+                }
+                return Ok(Unmapped { bytes: span.bytes, detached: Detached::none::<F>() });
+            }
+        }
         self.check_ends(top, span)?;
         let mut detached = Detached::none::<F>();
         let bytes = self.take::<true>(top, span, &mut detached);
@@ -79,7 +91,13 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// The leaf that maps `at`, and its level.
     #[inline(always)]
-    pub(crate) fn find(&self, top: Top, at: u64) -> Option<(u64, u32)> {
+    fn find(&self, top: Top, at: u64) -> Option<(u64, u32)> {
+        self.find_entry(top, at).map(|(_, level, _, raw)| (raw, level))
+    }
+
+    /// The leaf that maps `at`: its table, that table's level, its place there, and what it is.
+    #[inline(always)]
+    pub(crate) fn find_entry(&self, top: Top, at: u64) -> Option<(Node, u32, usize, u64)> {
         let (mut node, mut level) = (top.node, top.level);
         let mut place = top.index::<F>(at);
         loop {
@@ -88,7 +106,7 @@ impl<F: Format, M: Mem> Table<F, M> {
                 return None;
             }
             if level == 0 || !F::is_link(raw, level) {
-                return Some((raw, level));
+                return Some((node, level, place, raw));
             }
             node = Self::child(raw);
             level -= 1;
@@ -126,7 +144,11 @@ impl<F: Format, M: Mem> Table<F, M> {
                 level -= 1;
                 place = index::<F>(at, level);
             }
-            let passed = self.take_run::<DETACH>(node, level, place, at, left, &mut taken, detached);
+            let passed = if level == 0 {
+                self.take_smallest(node, place, at, left, &mut taken)
+            } else {
+                self.take_run::<DETACH>(node, level, place, at, left, &mut taken, detached)
+            };
             at = at.wrapping_add(passed);
             left -= passed;
         }
@@ -140,7 +162,31 @@ impl<F: Format, M: Mem> Table<F, M> {
         shift < 64 && at & ((1 << shift) - 1) == 0 && left >> shift != 0
     }
 
-    /// Takes entries from `place` on until the table or the range ends, or a table is met that goes only in part. Tells
+    /// Takes entries of a table of the lowest level until it or the range ends, and tells how many bytes that are.
+    #[inline(always)]
+    fn take_smallest(&self, node: Node, place: usize, at: u64, left: u64, taken: &mut u64) -> u64 {
+        let table = F::entry_shift(1);
+        let passed = ((1u64 << table) - (at & ((1 << table) - 1))).min(left);
+        let end = place + (passed >> F::GRANULE_SHIFT) as usize;
+        let mut count = 0;
+        let (mut first, mut last) = (end, place);
+        for i in place..end {
+            if node.load(&self.mem, i) != 0 {
+                node.store(&self.mem, i, 0);
+                count += 1;
+                if !self.coherent {
+                    (first, last) = (first.min(i), i);
+                }
+            }
+        }
+        if !self.coherent && count != 0 {
+            node.clean(&self.mem, first, last + 1 - first);
+        }
+        *taken += count << F::GRANULE_SHIFT;
+        passed
+    }
+
+    /// Takes entries from `place` on, in a table above the lowest level, until the table or the range ends, or a table is met that goes only in part. Tells
     /// how many bytes it has passed: at least one entry's, since the first entry is known to be none of those.
     #[allow(clippy::too_many_arguments)]
     #[inline(always)]
@@ -166,7 +212,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             let here = at.wrapping_add(passed);
             let raw = node.load(&self.mem, i);
             if raw != 0 {
-                if level > 0 && F::is_link(raw, level) {
+                if F::is_link(raw, level) {
                     if !(DETACH && Self::covers(here, left - passed, level)) {
                         break;
                     }
