@@ -1,7 +1,35 @@
 //! A whole machine in software: models of its IOMMUs and devices, simulated memory, the drivers and the subsystem.
 //!
-//! [`rig`] puts IOMMUs and devices together by hand; everything else here is built on it.
+//! ```text
+//!   input --> build --+                      (a directory of tables, or one file)
+//!                     +--> Running --> prove --> run::Outcome
+//!   embedded ---------+                      (the machine that is built in)
+//! ```
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`rig`] | IOMMUs and devices put together by hand; everything else here is built on it |
+//! | [`input`] | which files describe a machine |
+//! | [`invent`] | devices for a machine of which only a table is known |
+//! | [`hardware`] | models as firmware describes them |
+//! | [`build`] | from a description to a machine that runs |
+//! | [`embedded`] | the machine that is built in |
+//! | [`prove`] | the proof of isolation |
+//! | [`checks`] | what was checked, and how often |
+//! | [`rows`], [`run`] | what there is to tell |
 
+pub mod build;
+pub mod checks;
+pub mod embedded;
+pub mod hardware;
+pub mod input;
+pub mod invent;
+pub mod prove;
 pub mod rig;
+pub mod rows;
+pub mod run;
+pub mod running;
 
 pub use rig::{Endpoint, Model, Rig, RigError};
+pub use run::{Outcome, Verdict};
+pub use running::Running;

@@ -95,22 +95,33 @@ impl Mmio for Registers {
 struct Ordered {
     registers: Registers,
     platform: SimPlatform,
+    /// An SMMUv3 that has the registers of its second page in the first one, as some implementations do.
+    page0_only: bool,
+}
+
+impl Ordered {
+    /// Where the model has a register.
+    fn place(&self, at: usize) -> usize {
+        // SMMU_EVENTQ_PROD, _CONS, SMMU_PRIQ_PROD, _CONS (IHI 0070, 6.2).
+        let moved = self.page0_only && matches!(at, 0xa8 | 0xac | 0xc8 | 0xcc);
+        if moved { at + 0x1_0000 } else { at }
+    }
 }
 
 impl Mmio for Ordered {
     fn read32(&self, at: usize) -> u32 {
-        self.registers.read32(at)
+        self.registers.read32(self.place(at))
     }
     fn write32(&self, at: usize, value: u32) {
         ioward::types::Platform::publish(&self.platform);
-        self.registers.write32(at, value)
+        self.registers.write32(self.place(at), value)
     }
     fn read64(&self, at: usize) -> u64 {
-        self.registers.read64(at)
+        self.registers.read64(self.place(at))
     }
     fn write64(&self, at: usize, value: u64) {
         ioward::types::Platform::publish(&self.platform);
-        self.registers.write64(at, value)
+        self.registers.write64(self.place(at), value)
     }
 }
 
@@ -147,6 +158,8 @@ pub struct Rig {
     /// The subsystem.
     pub subsystem: Subsystem<SimPlatform>,
     models: BTreeMap<IommuId, Model>,
+    smmus: BTreeMap<IommuId, smmuv3::Config>,
+    amds: BTreeMap<IommuId, (describe::AmdVi, u16)>,
 }
 
 /// A device: its engines, one for each of its sources, and its handle.
@@ -190,6 +203,11 @@ impl DeviceControl for Together {
     }
 }
 
+/// How the bus controls all engines of a device at once.
+pub fn control(engines: &[DmaEngine]) -> Arc<dyn DeviceControl> {
+    Arc::new(Together(engines.to_vec()))
+}
+
 impl Default for Rig {
     fn default() -> Self {
         Self::new(Policy::default())
@@ -199,11 +217,17 @@ impl Default for Rig {
 impl Rig {
     /// Memory and a subsystem; no IOMMU yet.
     pub fn new(policy: Policy) -> Self {
+        Self::with_memory(policy, MEMORY)
+    }
+
+    /// The same with [`BYTES`] of memory from `origin` up, a multiple of 64 KiB.
+    pub fn with_memory(policy: Policy, origin: PhysAddr) -> Self {
         let violations = Violations::default();
-        let memory = Memory::new(MEMORY, BYTES, violations.clone());
+        let memory = Memory::new(origin, BYTES, violations.clone());
         let platform = SimPlatform::new(memory.clone());
         let subsystem = Subsystem::with_policy(platform.clone(), policy);
-        Self { memory, violations, platform, subsystem, models: BTreeMap::new() }
+        let (models, smmus, amds) = Default::default();
+        Self { memory, violations, platform, subsystem, models, smmus, amds }
     }
 
     /// A model of an SMMUv3 on the fabric. Its driver comes later, with [`Rig::start`].
@@ -230,15 +254,30 @@ impl Rig {
         self.models.get(&id)
     }
 
+    /// What the driver of an SMMUv3 is told; without it, the usual.
+    pub fn configure_smmu(&mut self, id: u32, config: smmuv3::Config) {
+        self.smmus.insert(IommuId(id), config);
+    }
+
+    /// What the driver of an AMD-Vi unit is told: what its table says of it, and the largest device ID that it serves.
+    pub fn configure_amd(&mut self, id: u32, described: describe::AmdVi, last_source: u16) {
+        self.amds.insert(IommuId(id), (described, last_source));
+    }
+
     /// The driver of a model, brought up cold but not registered.
     pub fn driver(&self, id: u32) -> Result<Arc<dyn Driver>, RigError> {
         let id = IommuId(id);
         let platform = &self.platform;
         let model = &self.models[&id];
-        let registers = Ordered { registers: Registers(model.iommu()), platform: platform.clone() };
+        let smmu = self.smmus.get(&id).copied().unwrap_or_default();
+        let registers = Ordered {
+            registers: Registers(model.iommu()),
+            platform: platform.clone(),
+            page0_only: smmu.firmware.page0_only,
+        };
         Ok(match model {
             Model::Smmu(_) => {
-                let config = smmuv3::Config::default();
+                let config = smmu;
                 let cold = smmuv3::BringUp::Cold;
                 Arc::new(
                     smmuv3::SmmuV3::bring_up(id, registers, &config, platform, cold)
@@ -246,7 +285,9 @@ impl Rig {
                 )
             }
             Model::Amd(amd) => {
-                let mut config = amdvi::Config::new(describe::AmdVi::default(), LAST_AMD_SOURCE);
+                let unsaid = (describe::AmdVi::default(), LAST_AMD_SOURCE);
+                let (described, last_source) = self.amds.get(&id).copied().unwrap_or(unsaid);
+                let mut config = amdvi::Config::new(described, last_source);
                 config.capability_header = Some(amd.config().capability()[0]);
                 config.coherent = amd.config().coherent;
                 let cold = amdvi::BringUp::Cold;
@@ -274,6 +315,16 @@ impl Rig {
     ) -> Endpoint {
         let sources: Vec<Source> =
             sources.iter().map(|(iommu, source)| (IommuId(*iommu), SourceId(*source))).collect();
+        let engines = self.engines(name, &sources, caches);
+        let mut desc = DeviceDesc::new(name, &[], control(&engines));
+        desc.ats = caches.then_some(12);
+        adjust(&mut desc);
+        let device = self.subsystem.add(&DeviceDesc { sources: &sources, ..desc });
+        Endpoint { engines, device }
+    }
+
+    /// What makes requests as these sources, one for each; a single one that reaches memory directly where there are none.
+    pub fn engines(&self, name: &str, sources: &[Source], caches: bool) -> Vec<DmaEngine> {
         let engine = |(iommu, source): &Source| {
             let model = self.models.get(iommu).map(Model::iommu);
             DmaEngine::new(name, *source, model, self.memory.clone(), caches)
@@ -282,11 +333,12 @@ impl Rig {
         if engines.is_empty() {
             engines.push(DmaEngine::new(name, SourceId(0), None, self.memory.clone(), false));
         }
-        let mut desc = DeviceDesc::new(name, &[], Arc::new(Together(engines.clone())));
-        desc.ats = caches.then_some(12);
-        adjust(&mut desc);
-        let device = self.subsystem.add(&DeviceDesc { sources: &sources, ..desc });
-        Endpoint { engines, device }
+        engines
+    }
+
+    /// Every model, ascending.
+    pub fn models(&self) -> impl Iterator<Item = (IommuId, &Model)> {
+        self.models.iter().map(|(id, model)| (*id, model))
     }
 
     /// Everything that IOMMUs have reported since the last call.
