@@ -1,9 +1,49 @@
 //! What every stream of facts promises, whatever the bytes.
 
+use ioward_firmware::{
+    Raw,
+    acpi::Header,
+    iort::{Iort, node::Body},
+    ivrs::Ivrs,
+    kind_of,
+};
 use ioward_types::describe::{Devices, Fact, NodeId, Sources, Table};
+
+/// Looks at the bytes through every raw view: they never fail, and what they list ends.
+fn look(bytes: &[u8]) {
+    let header = Header::new(Raw::new(bytes));
+    assert_eq!(header.signature().as_slice(), Raw::new(bytes).array::<4>(0).as_slice());
+    let numbers = (header.length(), header.revision(), header.checksum(), header.oem_revision());
+    let makers = (header.oem_id(), header.oem_table_id(), header.creator_id(), header.creator_revision());
+    let _ = (numbers, makers);
+    if let Some(table) = kind_of(bytes) {
+        assert!(matches!(bytes[0], b'I' | b'D' | b'R' | b'V' | 0xd0), "{table}");
+    }
+    // A node and a block are at least a header long where another follows.
+    assert!(Iort::new(bytes).nodes().count() <= bytes.len());
+    assert!(Ivrs::new(bytes).blocks().count() <= bytes.len());
+    for node in Iort::new(bytes).nodes() {
+        assert!(node.at() as usize <= bytes.len());
+        let _ = node.identifier();
+        match node.body() {
+            Body::Smmu(smmu) => {
+                let listed = smmu.context_interrupts().count() + smmu.pmu_interrupts().count();
+                assert!(listed <= bytes.len() / 4);
+                let _ = smmu.global_interrupts();
+            }
+            Body::Iwb(iwb) => assert!(iwb.device_name().is_none_or(|name| name.len() < bytes.len())),
+            _ => {}
+        }
+    }
+    for block in Ivrs::new(bytes).blocks() {
+        assert!(block.at() as usize <= bytes.len());
+        let _ = block.flags();
+    }
+}
 
 /// Reads the bytes as a table and holds the facts against the promises.
 pub fn hold(table: Table, bytes: &[u8]) {
+    look(bytes);
     let inside = |at: NodeId| assert!((at.0 as usize) < bytes.len(), "{at} is outside");
     ioward_firmware::facts(table, bytes, &mut |fact| match fact {
         Fact::Problem(problem) => {
