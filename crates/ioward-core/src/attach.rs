@@ -6,7 +6,7 @@ use crate::{
     space::{AddressSpace, Target, Want},
     state::{Entry, Installed, Rid, State},
 };
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use ioward_types::{Iova, Pasid, PhysAddr, Platform, Span};
 
 impl<P: Platform> Entry<P> {
@@ -156,7 +156,8 @@ impl<P: Platform> State<P> {
 
     fn put_back(&mut self, source: Source, pasid: Option<Pasid>) {
         let Some(entry) = self.entries.get(&source) else { return };
-        if entry.put(pasid, &entry.holds(pasid)).is_err() {
+        let old = entry.holds(pasid);
+        if matches!(old, Installed::Blocked) || entry.put(pasid, &old).is_err() {
             // Where even that is not confirmed, the entry is dead and its devices are silenced.
             let _ = self.block(source, pasid);
         }
@@ -171,7 +172,10 @@ impl<P: Platform> State<P> {
             Blocked::Confirmed => {
                 let old = entry.holds(pasid);
                 entry.note(pasid, Installed::Blocked);
+                // With the source, the driver blocks every PASID behind it.
+                let behind = if pasid.is_none() { core::mem::take(&mut entry.pasids) } else { BTreeMap::new() };
                 self.retire(source, pasid, old);
+                behind.into_iter().for_each(|(pasid, old)| self.retire(source, Some(pasid), old));
             }
             Blocked::Unconfirmed(_) => self.kill(source),
         }

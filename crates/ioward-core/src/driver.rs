@@ -334,7 +334,8 @@ pub trait Driver: Send + Sync {
     /// state, the new one, or blocked, and nothing else. On `Err` the old state is kept, or, where the hardware hung,
     /// the entry is blocked.
     fn install(&self, slot: &Slot, pasid: Option<Pasid>, what: &Translation<'_>) -> Result<(), Refused>;
-    /// Blocks the source or the PASID. Always possible.
+    /// Blocks the source, and with it every PASID behind it until each is installed again; or the PASID alone. Always
+    /// possible.
     fn block(&self, slot: &Slot, pasid: Option<Pasid>) -> Blocked;
     /// One batch, one bounded wait. May run with interrupts off.
     fn flush(&self, what: &[Flush<'_>]) -> Result<(), Hung>;

@@ -197,7 +197,7 @@ impl<P: Platform> OwnedGroup<P> {
         state.sources(self.group, None).iter().try_for_each(|source| state.flush_foreign(source, span))
     }
 
-    /// Blocks the group's requests without a PASID. On `Err` the entries are blocked, but caches are unknown and the devices
+    /// Blocks the group's requests, and detaches every PASID. On `Err` the entries are blocked, but caches are unknown and the devices
     /// were silenced.
     pub fn block(&self) -> Result<(), Hung> {
         let mut state = self.subsystem.turn();
@@ -376,8 +376,11 @@ impl<P: Platform> State<P> {
         let mut tables: Vec<Installed<P>> = Vec::new();
         for (done, source) in sources.iter().enumerate() {
             let Some(entry) = self.entries.get(source) else { continue };
-            let walkable = if crate::mutate::on("rule_11") { Ok(()) } else { entry.driver.can_walk(&config) };
-            match walkable.and_then(|()| entry.driver.tag(&Plan::Tables(config))) {
+            let mut config = config;
+            if let (true, Ok(Plan::Tables(own))) = (crate::mutate::on("rule_11"), entry.driver.plan(&Requirements::default())) {
+                config = own;
+            }
+            match entry.driver.can_walk(&config).and_then(|()| entry.driver.tag(&Plan::Tables(config))) {
                 Ok(tag) => tables.push(Installed::Foreign(ForeignTable { root, config, tag })),
                 Err(refused) => {
                     self.untag(&sources[..done], &tables);

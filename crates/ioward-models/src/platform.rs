@@ -7,7 +7,7 @@ use std::{
     ptr::NonNull,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
     },
     thread,
 };
@@ -108,6 +108,8 @@ unsafe impl Platform for SimPlatform {
         let side = loop {
             let side = self.0.epoch.load(Ordering::SeqCst) & 1;
             self.0.pinned[side].fetch_add(1, Ordering::SeqCst);
+            // The pin is seen by `synchronize` before anything is loaded under it.
+            fence(Ordering::SeqCst);
             if self.0.epoch.load(Ordering::SeqCst) & 1 == side {
                 break side;
             }
@@ -118,7 +120,9 @@ unsafe impl Platform for SimPlatform {
 
     fn synchronize(&self) {
         let _one_at_a_time = self.0.synchronizing.lock().unwrap_or_else(PoisonError::into_inner);
+        fence(Ordering::SeqCst);
         let side = self.0.epoch.fetch_add(1, Ordering::SeqCst) & 1;
+        fence(Ordering::SeqCst);
         while self.0.pinned[side].load(Ordering::SeqCst) != 0 {
             thread::yield_now();
         }

@@ -43,7 +43,9 @@ pub unsafe trait RawLock: Send + Sync {
 /// # Implementation safety
 /// Frames that [`Platform::frames`] returns are zeroed, exclusive, and stay readable and writable at
 /// [`Platform::virt`] until they are freed. While a [`Platform::Pin`] lives, its CPU number is used by nobody else.
-/// [`Platform::synchronize`] returns only when every pin that was alive on entry is gone.
+/// [`Platform::synchronize`] returns only when every pin that was alive on entry is gone, and what is loaded under a pin
+/// that it did not wait for is no older than what was stored before it was called. RCU has that; a platform that counts
+/// pins needs a full fence between the count and what follows, on both sides.
 ///
 /// # Safety
 /// Implementing it asserts the above.
