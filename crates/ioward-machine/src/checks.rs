@@ -47,6 +47,13 @@ impl Checks {
         holds
     }
 
+    /// Counts tests of a declared claim that were made elsewhere and held.
+    pub fn held(&mut self, id: &str, times: u64) {
+        if let Some(check) = self.0.iter_mut().find(|check| check.id == id) {
+            check.held += times;
+        }
+    }
+
     /// The checks.
     pub fn all(&self) -> &[Check] {
         &self.0

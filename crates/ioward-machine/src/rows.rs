@@ -136,7 +136,8 @@ fn device(running: &Running, member: &Member) -> DeviceRow {
 /// Why a group's tables have the format that they have.
 fn why(running: &Running, member: &Member, shapes: &[(ioward::types::IommuId, Format)]) -> String {
     let group = member.group();
-    let peers = || running.members.iter().filter(|other| other.group() == group);
+    let served = |other: &&Member| other.group() == group && other.status() == Some(Status::Served);
+    let peers = || running.members.iter().filter(served);
     let with_pasids = peers().find(|other| other.pasid().is_ok_and(|bits| bits > 0));
     let mut reasons: Vec<String> = Vec::new();
     for (iommu, format) in shapes {
