@@ -338,11 +338,15 @@ impl Plain {
             Format::ArmStage1 => (leaf.raw | 1 << 10) & !(u64::from(dirty) << 7),
             _ => leaf.raw | 1 << 10 | u64::from(dirty) << 7,
         };
-        self.host.poke(PhysAddr(leaf.table.0 + u64::from(leaf.index) * 8), raw);
+        let entry = PhysAddr(leaf.table.0 + u64::from(leaf.index) * 8);
+        self.host.poke(entry, raw);
         let mut told = vec![];
         self.table.harvest(span, |page, touched| told.push((page, touched))).expect("tracked");
         let expected = (iova(at & !(page - 1), page), Touched { accessed: true, dirty });
         assert_eq!(told, [expected]);
+        if !self.config.coherent {
+            assert_eq!(self.host.seen(entry), self.host.peek(entry), "a walker finds it untouched");
+        }
         self.table.harvest(span, |page, _| panic!("{page} again")).expect("tracked");
     }
 
