@@ -18,7 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
     let all = configurations();
     let config = TableConfig {
         coherent: flags & 1 == 0,
-        dirty: flags & 2 != 0,
+        // Only walkers that snoop can track.
+        dirty: flags & 3 == 2,
         ..all[usize::from(*which) % all.len()]
     };
     let mut plain = Plain::new(config, flags & 4 != 0);

@@ -32,6 +32,8 @@ pub enum ConfigError {
         /// The size of one of its entries, which lacks.
         entry: u64,
     },
+    /// Hardware is to set bits in entries whose cache lines the CPU writes back by hand: one would undo the other.
+    DirtyIncoherent,
     /// The input width does not fit the format.
     InBits {
         /// The format.
@@ -68,6 +70,7 @@ impl fmt::Display for ConfigError {
             Self::SetWithoutEntry { format, bytes, entry } => {
                 write!(f, "{format} pages of {bytes:#x} bytes need pages of {entry:#x} bytes beside them")
             }
+            Self::DirtyIncoherent => f.write_str("dirty tracking needs walkers that snoop"),
             Self::InBits { format, bits, min, max } => {
                 write!(f, "{format} translates {min} to {max} bits with this granule, not {bits}")
             }

@@ -55,6 +55,7 @@ impl<F: Format, M: Mem> Table<F, M> {
         Ok(())
     }
 
+    // No cleans: a table that tracks is one whose walkers snoop.
     fn take_touched(&self, node: Node, first: usize, entries: usize) -> Touched {
         let mut all = Touched::default();
         for i in first..first + entries {
@@ -74,9 +75,6 @@ impl<F: Format, M: Mem> Table<F, M> {
                     Err(found) => raw = found,
                 }
             }
-        }
-        if !self.coherent && all != Touched::default() {
-            node.clean(&self.mem, first, entries);
         }
         all
     }

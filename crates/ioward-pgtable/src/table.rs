@@ -83,6 +83,9 @@ impl<F: Format, M: Mem> Table<F, M> {
         }
         F::check(config)?;
         Self::check_sets(config)?;
+        if config.dirty && !config.coherent {
+            return Err(ConfigError::DirtyIncoherent);
+        }
         let shape = F::shape(config.in_bits);
         let below = PhysAddr(1 << config.out_bits);
         let root = Node::new(&mem, shape.root_bytes, below).map_err(ConfigError::NoMemory)?;

@@ -143,6 +143,10 @@ fn contradictory_configurations_are_refused() {
     assert_eq!(refused(config(format, 48, 52, K4)), error);
     let error = ConfigError::InBits { format, bits: 49, min: 25, max: 48 };
     assert_eq!(refused(config(format, 49, 48, K4)), error);
+    let tracked = TableConfig { dirty: true, coherent: false, ..config(format, 48, 48, K4) };
+    assert_eq!(refused(tracked), ConfigError::DirtyIncoherent);
+    let error = ConfigError::SetWithoutEntry { format, bytes: 0x200_0000, entry: M2 };
+    assert_eq!(refused(config(format, 48, 48, K4 | 0x200_0000)), error);
     let other = Format::RiscvFirst;
     assert_eq!(refused(config(other, 39, 56, K4)), ConfigError::Format(other));
 }

@@ -17,7 +17,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     vec(op, 1..40)
 }
 
-/// All configurations with every mixture of coherency, dirty tracking and hitless cuts; each case runs one of them.
+/// All configurations with coherency, dirty tracking and hitless cuts; each case runs one of them.
 fn run(which: usize, coherent: bool, dirty: bool, hitless: bool, ops: &[Op]) {
     let all = configurations();
     let config = all[which % all.len()];
@@ -56,5 +56,4 @@ random! {
     against_a_plain_map: true, false;
     against_a_plain_map_with_dirty_tracking: true, true;
     against_a_plain_map_with_walkers_that_do_not_snoop: false, false;
-    against_a_plain_map_with_both: false, true;
 }
