@@ -196,17 +196,14 @@ fn checks(out: &mut String, checks: &[Check], style: &Style) {
     }
     out.push('\n');
     line(out, &style.head("  checked  what"));
-    for check in checks {
+    let idle = checks.iter().filter(|check| check.held + check.failed == 0).count();
+    for check in checks.iter().filter(|check| check.held + check.failed != 0) {
         let count = check.held + check.failed;
-        let mark = match (count, check.failed) {
-            (0, _) => style.odd(&format!("{:>9}  ", "none")),
-            (_, 0) => style.good(&format!("{count:>9}  ")),
-            _ => style.bad(&format!("{count:>9}  ")),
-        };
-        let text = match (count, check.failed) {
-            (0, _) => format!("{} (nothing here to check it on)", check.claim),
-            (_, 0) => check.claim.to_owned(),
-            (_, failed) => format!("{}: FAILED {failed} times", check.claim),
+        let mark = format!("{count:>9}  ");
+        let (mark, text) = match check.failed {
+            0 => (style.good(&mark), check.claim.to_owned()),
+            1 => (style.bad(&mark), format!("{}: FAILED once", check.claim)),
+            failed => (style.bad(&mark), format!("{}: FAILED {failed} times", check.claim)),
         };
         let mut lines = fold(&text, style.width.saturating_sub(11)).into_iter();
         line(out, &format!("{mark}{}", lines.next().unwrap_or_default()));
@@ -221,6 +218,9 @@ fn checks(out: &mut String, checks: &[Check], style: &Style) {
             line(out, &format!("             and {} more", check.failed - kept));
         }
     }
+    if idle != 0 {
+        line(out, &style.odd(&format!("{:>9}  for {idle} other claims there is nothing here to check", "-")));
+    }
 }
 
 fn verdict(outcome: &Outcome, style: &Style) -> String {
@@ -234,7 +234,7 @@ fn verdict(outcome: &Outcome, style: &Style) -> String {
         )),
         Verdict::Failed if count == 0 => style.bad("Failed: the machine does not come up."),
         Verdict::Failed => style.bad(&format!("Failed: {failed} of {count} checks did not hold.")),
-        Verdict::Broken if of == 0 => style.bad("The input is broken: nothing could be read."),
+        Verdict::Broken if of == 0 => style.bad("The input is broken: no device could be read of it."),
         Verdict::Broken => style.bad(&format!(
             "The input is broken. Of what was readable, {served} of {of} devices are served, and {count} checks held."
         )),

@@ -40,8 +40,6 @@ pub fn amd(rig: &mut Rig, id: u32, described: &AmdVi, largest: u16) -> UnitTrait
 
 /// IVHD flags, bit 4: devices may cache translations (48882, table of IVHD flags).
 const IOTLB_SUP: u8 = 1 << 4;
-/// IVHD flags, bit 5: the unit's own accesses snoop.
-const COHERENT: u8 = 1 << 5;
 
 fn amd_config(described: &AmdVi) -> AmdViConfig {
     // IVinfo: PASize in 14:8, VASize in 21:15 (48882, IVRS header). Zero where firmware does not say.
@@ -49,13 +47,12 @@ fn amd_config(described: &AmdVi) -> AmdViConfig {
     let (physical, virtual_) = (field(8), field(15));
     let minimal = AmdViConfig {
         iotlb: described.flags & IOTLB_SUP != 0,
-        // A unit that does not say so is driven as one that snoops: every x86 made walks it so.
+        // The Coherent flag is what firmware recommends for the control register; walks snoop in either case.
         coherent: true,
         physical_bits: if (32..=52).contains(&physical) { physical } else { 48 },
         virtual_bits: if matches!(virtual_, 32 | 40 | 48 | 64) { virtual_ } else { 64 },
         ..AmdViConfig::minimal()
     };
-    let _ = COHERENT;
     match (described.efr, described.features) {
         (Some(image), _) => from_efr(image, minimal),
         (None, Some(field)) => from_features(field, minimal),
@@ -109,7 +106,7 @@ mod tests {
     #[test]
     fn an_image_of_the_feature_register_survives_the_model() {
         // A desktop's: PreFSup, PPRSup, NXSup, GTSup, IASup, GASup, HESup, PCSup, HATS 2, GATS 0, GLXSup 1, PASmax 15.
-        let image = 0x0000_0000_f77e_f22294ade & 0x0000_ffff_ffff_ffff;
+        let image = 0x000f_77ef_2229_4ade;
         let config = from_efr(image, AmdViConfig::minimal());
         for field in [efr::GT_SUP, efr::IA_SUP, efr::HATS, efr::GLX_SUP, efr::PAS_MAX, efr::PPR_SUP] {
             assert_eq!(field.of(config.efr()), field.of(image), "{field:?}");

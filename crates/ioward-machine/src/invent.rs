@@ -3,7 +3,7 @@
 use ioward::{
     core::PasidOffer,
     discover::{Bus, BusFunction, Facts},
-    types::describe::{Devices, Fact, PciFunction},
+    types::describe::{Devices, Fact, PciFunction, Sources},
 };
 use std::collections::BTreeSet;
 
@@ -20,6 +20,8 @@ pub fn bus(facts: &Facts<'_>) -> (Bus, Option<String>) {
     let mut places = BTreeSet::new();
     let (mut ranges, mut more) = (0_usize, 0_usize);
     let mut seen = BTreeSet::new();
+    // What issues another's requester ID is behind a bridge to a conventional bus, or a bridge itself: no PASIDs, no ATS.
+    let mut aliased = Vec::new();
     for (_, _, fact) in facts.iter() {
         let Fact::Scope(scope) = fact else { continue };
         let (segment, wanted): (u16, Vec<u16>) = match scope.devices {
@@ -35,6 +37,9 @@ pub fn bus(facts: &Facts<'_>) -> (Bus, Option<String>) {
             _ => continue,
         };
         ranges += 1;
+        if scope.served.is_some_and(|served| matches!(served.sources, Sources::Same(_))) {
+            aliased.push(scope.devices);
+        }
         for requester in wanted {
             let at = PciFunction { segment, requester };
             if places.len() < MOST {
@@ -46,7 +51,7 @@ pub fn bus(facts: &Facts<'_>) -> (Bus, Option<String>) {
     }
     let functions = places.iter().enumerate().map(|(number, at)| {
         let mut function = BusFunction::new(at.to_string(), *at);
-        if number % 3 == 1 {
+        if number % 3 == 1 && aliased.iter().all(|devices| devices.position(*at).is_none()) {
             function.pasid = PasidOffer::bits(PASID_BITS);
             function.ats = Some(12);
         }
@@ -59,8 +64,8 @@ pub fn bus(facts: &Facts<'_>) -> (Bus, Option<String>) {
             more => format!("; {more} more were left out"),
         };
         format!(
-            "No PCI bus was given: {} functions are made up from the {ranges} entries that name some (first, last and \
-             middle of each range, every third with PASIDs and ATS){limit}.",
+            "No PCI bus was given: these functions are made up, {} of them for the {ranges} ranges that the tables \
+             name (first, last and middle of each, every third with PASIDs and ATS){limit}.",
             bus.functions.len()
         )
     });

@@ -7,10 +7,10 @@ use super::{
 };
 use crate::running::{Member, Running};
 use ioward::{
-    core::Status,
+    core::{Source, Status},
     types::{DeviceControl, Iova},
 };
-use ioward_models::DmaError;
+use ioward_models::{DmaEngine, DmaError};
 
 /// How many buffers a device tries that must not reach any.
 const TRIED: usize = 64;
@@ -29,13 +29,12 @@ pub fn kept_off(running: &mut Running, canaries: &Canaries) {
             // Nothing is in its way: that no driver starts it is all that can be done.
             continue;
         }
-        let mut attempt = |how: &str| {
-            for held in canaries.held.iter().take(TRIED) {
-                for (engine, at) in member
-                    .engines
-                    .iter()
-                    .flat_map(|engine| [held.iova().start, Iova(held.at.start.0)].map(|at| (engine, at)))
-                {
+        let mut attempt = |engines: &[DmaEngine], how: &str| {
+            let tried = canaries.held.iter().take(TRIED);
+            for (engine, held) in
+                engines.iter().flat_map(|engine| tried.clone().map(move |held| (engine, held)))
+            {
+                for at in [held.iova().start, Iova(held.at.start.0)] {
                     if member.requires(at) {
                         continue;
                     }
@@ -48,16 +47,18 @@ pub fn kept_off(running: &mut Running, canaries: &Canaries) {
                 }
             }
         };
-        attempt("");
-        let own_entry = match (&member.device, status) {
-            (Some(device), Some(Status::Refused(_))) => !device.info().kept_off_by_bus_mastering,
-            _ => false,
-        };
-        if own_entry {
-            // It does not obey: then its own entry, or that it has none, stops it.
-            member.engines.iter().for_each(|engine| engine.bus_master(true));
-            attempt(", deaf to bus mastering,");
-            member.engines.iter().for_each(|engine| engine.bus_master(false));
+        attempt(&member.engines, "");
+        if matches!(status, Some(Status::Refused(_))) {
+            // It does not obey: then its own entry, or that it has none, stops it. What it shares with a device that is
+            // served is that device's, and there bus mastering is all there is.
+            let shared = |source: &Source| {
+                canaries.bound.iter().any(|(bound, ..)| members[*bound].sources.contains(source))
+            };
+            let own = member.sources.iter().zip(&member.engines).filter(|(source, _)| !shared(source));
+            let own: Vec<DmaEngine> = own.map(|(_, engine)| engine.clone()).collect();
+            own.iter().for_each(|engine| engine.bus_master(true));
+            attempt(&own, ", deaf to bus mastering,");
+            own.iter().for_each(|engine| engine.bus_master(false));
         }
         rig.reports();
     }
