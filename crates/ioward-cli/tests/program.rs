@@ -188,6 +188,22 @@ fn an_iort_with_an_smmuv3_runs() {
 }
 
 #[test]
+fn a_device_that_two_iommus_claim_is_refused_and_stays_blocked() {
+    let path = directory("twice", &[("IORT.dat", &tables::iort_claimed_twice())]);
+    let (code, value) = run(&path);
+    assert_eq!(code, 2, "{value:#}");
+    for device in value["devices"].as_array().unwrap() {
+        assert_eq!(device["status"], "refused", "{device}");
+    }
+    let broken = problems(&value, "broken");
+    assert!(
+        broken.iter().any(|text| text.contains("of IOMMU 0") && text.contains("of IOMMU 1")),
+        "{broken:?}"
+    );
+    assert!(value["checks"].as_array().unwrap().iter().all(|check| check["failed"] == 0), "{value:#}");
+}
+
+#[test]
 fn a_listing_without_a_table_has_nobody_to_serve_it() {
     let listing = b"00:01.0 Ethernet controller [0200]: Maker Device [1234:5678]\n";
     let path = directory("bus", &[("lspci.txt", listing)]);

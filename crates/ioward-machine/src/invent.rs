@@ -24,6 +24,9 @@ pub fn bus(facts: &Facts<'_>) -> (Bus, Option<String>) {
     let mut aliased = Vec::new();
     for (_, _, fact) in facts.iter() {
         let Fact::Scope(scope) = fact else { continue };
+        if scope.served.is_some_and(|served| matches!(served.sources, Sources::Same(_))) {
+            aliased.push(scope.devices);
+        }
         let (segment, wanted): (u16, Vec<u16>) = match scope.devices {
             Devices::Pci { segment, first, last, mask } if first <= last => {
                 if !seen.insert((segment, first, last)) {
@@ -37,9 +40,6 @@ pub fn bus(facts: &Facts<'_>) -> (Bus, Option<String>) {
             _ => continue,
         };
         ranges += 1;
-        if scope.served.is_some_and(|served| matches!(served.sources, Sources::Same(_))) {
-            aliased.push(scope.devices);
-        }
         for requester in wanted {
             let at = PciFunction { segment, requester };
             if places.len() < MOST {

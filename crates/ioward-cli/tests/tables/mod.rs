@@ -37,3 +37,12 @@ pub fn iort(kind: u8) -> Vec<u8> {
     table.root(0, 3, &[[0, 0xffff, 0, smmu, 0]]);
     table.build()
 }
+
+/// A root complex of which two SMMUv3 claim every requester ID.
+pub fn iort_claimed_twice() -> Vec<u8> {
+    let mut table = IortBuilder::new();
+    let one = table.smmu_v3(0x0905_0000, 1, 0, 0, &[]);
+    let other = table.smmu_v3(0x0909_0000, 1, 0, 1, &[]);
+    table.root(0, 3, &[[0, 0xffff, 0, one, 0], [0, 0xffff, 0, other, 0]]);
+    table.build()
+}

@@ -297,7 +297,8 @@ fn unbound(running: &Running, checks: &mut Checks, nic: usize) -> Result<(), Str
     checks.expect("unbound", written.is_ok() && arrived, || format!("through the space: {written:?}"));
     let beyond = engine.write(None, Iova(GUEST.0 + PAGE), b"beyond");
     checks.expect("unbound", beyond.is_err(), || format!("beyond the page: {beyond:?}"));
-    let gather = space.unmap(span, ()).map_err(|(error, ())| error.to_string())?;
+    // SAFETY: mapped above by hand, by nobody else.
+    let gather = unsafe { space.unmap(span, ()) }.map_err(|(error, ())| error.to_string())?;
     gather.finish().map_err(|error| error.to_string())?;
     let gone = engine.write(None, GUEST, b"gone");
     checks.expect("unbound", gone.is_err(), || format!("after unmap: {gone:?}"));

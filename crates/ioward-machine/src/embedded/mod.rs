@@ -53,9 +53,15 @@ pub fn policy() -> Policy {
 
 /// Builds the machine and plays what happens on it before the proof; what that showed is in [`Running::checks`].
 pub fn build(policy: Policy) -> Result<Running, RigError> {
+    build_with(policy, |_| {})
+}
+
+/// The same, and `prepare` is called when two IOMMUs have come up and no device is there: the place to break something.
+pub fn build_with(policy: Policy, prepare: impl FnOnce(&mut Running)) -> Result<Running, RigError> {
     let mut running = place(policy);
     running.rig.start(SMMU_WIDE)?;
     running.rig.start(AMD)?;
+    prepare(&mut running);
     acts::late_iommu(&mut running)?;
     served(&mut running);
     acts::refused(&mut running);
