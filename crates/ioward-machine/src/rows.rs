@@ -147,10 +147,10 @@ fn why(running: &Running, member: &Member, shapes: &[(ioward::types::IommuId, Fo
                 "it has PASIDs".to_owned()
             }
             (Format::ArmStage1 | Format::AmdV2, Some(other)) => {
-                format!("{} in its group has PASIDs", other.name)
+                format!("{} has PASIDs", other.name)
             }
             (Format::ArmStage1, None) if no_stage2 => "the SMMU has no stage 2".to_owned(),
-            (Format::ArmStage2 | Format::AmdV1, _) => "nobody in its group has PASIDs".to_owned(),
+            (Format::ArmStage2 | Format::AmdV1, _) => "no PASIDs needed".to_owned(),
             (other, _) => format!("{other} is what its IOMMU offers"),
         };
         if !reasons.contains(&reason) {
@@ -161,7 +161,7 @@ fn why(running: &Running, member: &Member, shapes: &[(ioward::types::IommuId, Fo
     units.sort();
     units.dedup();
     if units.len() > 1 {
-        reasons.push(format!("its group spans {} IOMMUs", units.len()));
+        reasons.push(format!("group spans {} IOMMUs", units.len()));
     }
     reasons.join("; ")
 }

@@ -103,9 +103,9 @@ fn place(policy: Policy) -> Running {
         traits: UnitTraits { no_stage2: false, pasid_bits },
     };
     running.units = vec![
-        unit(SMMU_WIDE, "smmu.wide (both stages, 48 bits)", "SMMUv3", wide.ssid_bits),
-        unit(SMMU_NARROW, "smmu.narrow (stage 2 alone, 40 bits, late)", "SMMUv3", 0),
-        unit(AMD, "amd (v1 and v2 tables)", "AMD-Vi", amd_pasids),
+        unit(SMMU_WIDE, "wide: both stages, 48 bits", "SMMUv3", wide.ssid_bits),
+        unit(SMMU_NARROW, "narrow: stage 2, 40 bits", "SMMUv3", 0),
+        unit(AMD, "v1 and v2 tables", "AMD-Vi", amd_pasids),
     ];
     running
 }
