@@ -27,6 +27,8 @@ struct Machine {
     machine: &'static str,
     args: &'static [&'static str],
     devices: &'static [&'static str],
+    /// Instead of checks: what the kernel says when it refuses to use such a machine.
+    refusal: Option<&'static str>,
 }
 
 /// Two DMA engines on the first bus. Their mask lets them address everything; the usual one of 28 bits would hide what an
@@ -45,23 +47,26 @@ const MACHINES: &[Machine] = &[
     Machine {
         name: "aarch64-smmuv3-stage1",
         arch: Arch::Aarch64,
-        machine: "virt-9.1",
+        machine: "virt-9.1,iommu=smmuv3",
         args: &["-global", "arm-smmuv3.stage=1"],
         devices: ON_BOTH_BUSES,
+        refusal: None,
     },
     Machine {
         name: "aarch64-smmuv3-stage2",
         arch: Arch::Aarch64,
-        machine: "virt-9.1",
+        machine: "virt-9.1,iommu=smmuv3",
         args: &["-global", "arm-smmuv3.stage=2"],
         devices: ON_BOTH_BUSES,
+        refusal: None,
     },
     Machine {
         name: "aarch64-smmuv3-nested",
         arch: Arch::Aarch64,
-        machine: "virt",
+        machine: "virt,iommu=smmuv3",
         args: &[],
         devices: ON_BOTH_BUSES,
+        refusal: None,
     },
     // Without `pt=off` QEMU's AMD IOMMU lets every emulated device pass, and it knows only devices of the first bus by their
     // number: it remembers the bus number that a bridge had before anybody assigned one.
@@ -71,6 +76,7 @@ const MACHINES: &[Machine] = &[
         machine: "q35",
         args: &["-device", "amd-iommu,pt=off"],
         devices: ON_FIRST_BUS,
+        refusal: None,
     },
     Machine {
         name: "x86_64-amdvi-all-features",
@@ -78,6 +84,23 @@ const MACHINES: &[Machine] = &[
         machine: "q35",
         args: &["-device", "amd-iommu,pt=off,intremap=on,xtsup=on,device-iotlb=on"],
         devices: ON_FIRST_BUS,
+        refusal: None,
+    },
+    Machine {
+        name: "aarch64-no-iommu",
+        arch: Arch::Aarch64,
+        machine: "virt,iommu=none",
+        args: &[],
+        devices: ON_FIRST_BUS,
+        refusal: Some("stays off, since nothing can block it: no table names an IOMMU for it"),
+    },
+    Machine {
+        name: "x86_64-no-iommu",
+        arch: Arch::X86,
+        machine: "q35",
+        args: &[],
+        devices: ON_FIRST_BUS,
+        refusal: Some("stays off, since nothing can block it: no table names an IOMMU for it"),
     },
 ];
 
@@ -99,7 +122,7 @@ fn command(machine: &Machine, kernel: &Path, append: &str) -> Command {
     command.args(["-accel", "tcg"]);
     match machine.arch {
         Arch::Aarch64 => {
-            command.args(["-machine", &format!("{},iommu=smmuv3,gic-version=3", machine.machine)]);
+            command.args(["-machine", &format!("{},gic-version=3", machine.machine)]);
             command.args(["-cpu", "cortex-a57"]);
         }
         Arch::X86 => {
@@ -135,7 +158,7 @@ impl Outcome {
                 let failed = rest.split(' ').next().unwrap_or("");
                 self.done = passed.parse().ok().zip(failed.parse().ok());
             }
-            (Some("PANIC"), ..) => self.broken = Some(line.trim_end().to_owned()),
+            (Some("PANIC" | "ERROR"), ..) => self.broken = Some(line.trim_end().to_owned()),
             _ => {}
         }
     }
@@ -193,7 +216,7 @@ fn start(mut command: Command, name: &str, log: &Path) -> Outcome {
             Ok(line) => {
                 // Firmware clears the screen before the kernel's first line.
                 let line = line.rsplit('\u{1b}').next().unwrap_or_default().trim_end();
-                if line.starts_with("check ") || line.starts_with("PANIC") {
+                if ["check ", "PANIC ", "ERROR "].iter().any(|start| line.starts_with(start)) {
                     println!("  {name}: {line}");
                 }
                 if let Some(file) = &mut file {
@@ -245,6 +268,20 @@ pub fn run(tally: &mut Tally, filter: &str) {
         let begun = Instant::now();
         let [log, control_log] =
             ["", "-bypassed"].map(|kind| logs.join(format!("{}{kind}.log", machine.name)));
+        if let Some(refusal) = machine.refusal {
+            let outcome = start(command(machine, kernel, ""), machine.name, &log);
+            let said =
+                outcome.broken.as_ref().is_some_and(|why| why.starts_with("ERROR") && why.contains(refusal));
+            let result = if said {
+                Ok(())
+            } else {
+                Err(format!("no refusal: {:?}; see {}", outcome.broken, log.display()))
+            };
+            let failed = usize::from(result.is_err());
+            tally.check(&format!("{} is refused", machine.name), result);
+            rows.push((machine.name, 1 - failed, 1, 0, failed, begun.elapsed()));
+            continue;
+        }
         let control_name = format!("{} bypassed", machine.name);
         let (outcome, control) = std::thread::scope(|scope| {
             let control =

@@ -55,7 +55,7 @@ fn lints(tally: &mut Tally) {
 
 fn documentation(tally: &mut Tally) {
     let mut command = cargo();
-    command.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    command.args(["doc", "--workspace", "--no-deps", "--quiet"]);
     tally.check("documentation", show(command.env("RUSTDOCFLAGS", "-D warnings")));
 }
 

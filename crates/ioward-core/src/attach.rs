@@ -1,13 +1,13 @@
 //! Installing: the one way in which what a source or PASID is translated by changes.
 
 use crate::{
-    device::{AddError, Source},
+    device::{AddError, RegionKind, Source, Status},
     driver::{Blocked, Driver, Hung, Plan, Refused, Requirements, Translation},
     space::{AddressSpace, Target, Want},
     state::{Entry, Installed, Rid, State},
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use ioward_types::{Iova, Pasid, PhysAddr, Platform, Span};
+use ioward_types::{Iova, Pasid, Platform, Span};
 
 impl<P: Platform> Entry<P> {
     pub fn holds(&self, pasid: Option<Pasid>) -> Installed<P> {
@@ -32,12 +32,18 @@ impl<P: Platform> Entry<P> {
                 Blocked::Confirmed => Ok(()),
                 Blocked::Unconfirmed(hung) => Err(hung.into()),
             },
-            Installed::Identity => self.driver.install(&self.slot, pasid, &Translation::Identity),
-            Installed::Foreign(table) => self.driver.install(&self.slot, pasid, &table.translation()),
+            // SAFETY: the policy, or an owner who promised it, lets the devices reach all memory.
+            Installed::Identity => unsafe { self.driver.install(&self.slot, pasid, &Translation::Identity) },
+            // SAFETY: the owner of the table promised what it leads to.
+            Installed::Foreign(table) => unsafe {
+                self.driver.install(&self.slot, pasid, &table.translation())
+            },
             Installed::Paging { space, plan } => {
                 let ready =
                     space.ready(&self.driver, plan).ok_or(Refused::NoTag { iommu: self.driver.id() })?;
-                self.driver.install(&self.slot, pasid, &ready.translation())
+                // SAFETY: the table leads to what was mapped for whoever goes through the address space, and it is freed only
+                // after the entry holds something else.
+                unsafe { self.driver.install(&self.slot, pasid, &ready.translation()) }
             }
         }
     }
@@ -49,7 +55,8 @@ impl<P: Platform> Installed<P> {
         match self {
             Self::Blocked | Self::Identity => Ok(()),
             Self::Paging { space, plan } => space.retire(driver, &plan, source.1, pasid),
-            Self::Foreign(table) => driver.untag(table.tag),
+            // SAFETY: the entry holds something else, confirmed so, and each entry has a tag of its own.
+            Self::Foreign(table) => unsafe { driver.untag(table.tag) },
         }
     }
 }
@@ -74,10 +81,26 @@ impl<P: Platform> State<P> {
         wants
             .map(|(source, entry)| {
                 let planner = by_first.and_then(|first| self.driver(first.0)).unwrap_or(&entry.driver);
-                let plan = planner.plan(requirements)?;
+                // PASIDs that an IOMMU does not have are granted to nobody behind it: they are another member's need.
+                let pasid_bits = requirements.pasid_bits.min(planner.capabilities().pasid_bits);
+                let plan = planner.plan(&Requirements { pasid_bits, ..*requirements })?;
                 Ok(Want { driver: entry.driver.clone(), plan, target: self.target(source, pasid) })
             })
             .collect()
+    }
+
+    /// What must not be mapped for any of these sources: their IOMMUs' windows and those of the devices that use them.
+    fn windows(&self, sources: &[Source], wants: &[Want], granule: u64) -> Result<Vec<Span<Iova>>, AddError> {
+        let mut windows: Vec<Span<Iova>> =
+            wants.iter().flat_map(|want| want.driver.forbidden()).copied().collect();
+        let entries = sources.iter().filter_map(|source| self.entries.get(source));
+        for device in entries.flat_map(|entry| &entry.users).filter_map(|id| self.device(*id)) {
+            for region in device.regions.iter().filter(|region| region.kind == RegionKind::Forbidden) {
+                let span = Span { start: Iova(region.span.start.0), bytes: region.span.bytes };
+                windows.push(span.align_outward(granule).ok_or(AddError::RegionsOverlap(region.span))?);
+            }
+        }
+        Ok(windows)
     }
 
     /// What one source asks of an address space under a plan that it had before.
@@ -100,14 +123,12 @@ impl<P: Platform> State<P> {
         space: &Arc<AddressSpace<P>>,
         requirements: &Requirements,
     ) -> Result<(), AddError> {
-        let wants = self.wants(sources, pasid, requirements)?;
-        for want in &wants {
-            let windows = want.driver.forbidden();
-            let clash = |used: Span<Iova>| {
-                AddError::RegionInUse(Span { start: PhysAddr(used.start.0), bytes: used.bytes })
-            };
-            space.forbid(windows).map_err(clash)?;
+        if space.registry() != self.registry {
+            return Err(AddError::OtherSubsystem);
         }
+        let wants = self.wants(sources, pasid, requirements)?;
+        let windows = self.windows(sources, &wants, space.granule())?;
+        space.forbid(&windows)?;
         space.prepare(&wants)?;
         let whats: Vec<_> =
             wants.iter().map(|want| Installed::Paging { space: space.clone(), plan: want.plan }).collect();
@@ -129,15 +150,15 @@ impl<P: Platform> State<P> {
         let pairs: Vec<(Source, &Installed<P>)> = claimed.copied().zip(whats).collect();
         for (done, (source, what)) in pairs.iter().enumerate() {
             let Some(entry) = self.entries.get(source) else { continue };
-            let result = if entry.dead {
+            let result = if entry.dead.is_some() {
                 Err(Refused::NoSlot { iommu: source.0, source: source.1 })
             } else {
                 entry.put(pasid, what)
             };
             if let Err(refused) = result {
-                if let Refused::Hung(_) = refused {
+                if let Refused::Hung(hung) = refused {
                     // The driver left the entry blocked, but caches are unknown.
-                    self.kill(*source);
+                    self.kill(*source, hung);
                 }
                 for (earlier, _) in pairs[..done].iter().rev() {
                     self.put_back(*earlier, pasid);
@@ -149,9 +170,17 @@ impl<P: Platform> State<P> {
             let Some(entry) = self.entries.get_mut(&source) else { continue };
             let old = entry.holds(pasid);
             entry.note(pasid, what.clone());
-            self.retire(source, pasid, old);
+            // The entry holds what it should. If what it held before may still be cached, it is dead and its devices are
+            // silenced, which `alive` tells.
+            let _ = self.retire(source, pasid, old);
         }
         Ok(())
+    }
+
+    /// Whether the IOMMUs have confirmed everything about these sources.
+    pub fn alive(&self, sources: &[Source]) -> Result<(), Hung> {
+        let dead = |source: &Source| self.entries.get(source).and_then(|entry| entry.dead);
+        sources.iter().find_map(dead).map_or(Ok(()), Err)
     }
 
     fn put_back(&mut self, source: Source, pasid: Option<Pasid>) {
@@ -173,13 +202,55 @@ impl<P: Platform> State<P> {
                 let old = entry.holds(pasid);
                 entry.note(pasid, Installed::Blocked);
                 // With the source, the driver blocks every PASID behind it.
-                let behind = if pasid.is_none() { core::mem::take(&mut entry.pasids) } else { BTreeMap::new() };
-                self.retire(source, pasid, old);
-                behind.into_iter().for_each(|(pasid, old)| self.retire(source, Some(pasid), old));
+                let behind =
+                    if pasid.is_none() { core::mem::take(&mut entry.pasids) } else { BTreeMap::new() };
+                let behind = behind.into_iter().map(|(pasid, old)| (Some(pasid), old));
+                let mut all = Blocked::Confirmed;
+                for (pasid, old) in behind.chain([(pasid, old)]) {
+                    if let Err(hung) = self.retire(source, pasid, old) {
+                        all = Blocked::Unconfirmed(hung);
+                    }
+                }
+                all
             }
-            Blocked::Unconfirmed(_) => self.kill(source),
+            Blocked::Unconfirmed(hung) => {
+                self.kill(source, hung);
+                blocked
+            }
         }
-        blocked
+    }
+
+    /// Blocks every PASID behind these sources.
+    pub fn clear_pasids(&mut self, sources: &[Source]) -> Blocked {
+        let mut all = Blocked::Confirmed;
+        for source in sources {
+            let pasids =
+                self.entries.get(source).map(|entry| entry.pasids.keys().copied().collect::<Vec<_>>());
+            for pasid in pasids.unwrap_or_default() {
+                if let unconfirmed @ Blocked::Unconfirmed(_) = self.block(*source, Some(pasid)) {
+                    all = unconfirmed;
+                }
+            }
+        }
+        all
+    }
+
+    /// Gives an address space's tags back. Whoever is still on it is blocked first.
+    pub fn discard(&mut self, space: &Arc<AddressSpace<P>>) {
+        let is_it = |what: &Installed<P>| matches!(what, Installed::Paging { space: on, .. } if Arc::ptr_eq(on, space));
+        let mut held: Vec<(Source, Option<Pasid>)> = Vec::new();
+        for (source, entry) in &self.entries {
+            held.extend(is_it(&entry.rid).then_some((*source, None)));
+            let behind = entry.pasids.iter().filter(|(_, what)| is_it(what));
+            held.extend(behind.map(|(pasid, _)| (*source, Some(*pasid))));
+        }
+        let mut let_go = true;
+        for (source, pasid) in held {
+            let_go &= self.block(source, pasid) == Blocked::Confirmed;
+        }
+        if let_go {
+            space.discard();
+        }
     }
 
     /// Blocks each of `sources`, whatever became of the others. Unconfirmed if one of them is.
@@ -194,19 +265,27 @@ impl<P: Platform> State<P> {
     }
 
     /// The IOMMU no longer answers for this source: the last resort.
-    pub fn kill(&mut self, source: Source) {
-        if let Some(entry) = self.entries.get_mut(&source) {
-            entry.dead = true;
+    pub fn kill(&mut self, source: Source, hung: Hung) {
+        let users = match self.entries.get_mut(&source) {
+            Some(entry) => {
+                entry.dead = Some(hung);
+                entry.users.clone()
+            }
+            None => Vec::new(),
+        };
+        for user in users {
+            if let Some(device) = self.device_mut(user) {
+                device.status = Status::Refused(AddError::Driver(hung.into()));
+                device.control.bus_master(false);
+            }
         }
-        self.target(&source, None).controls.iter().for_each(|control| control.bus_master(false));
     }
 
     /// The entry no longer holds `old`, and its caches confirmed that.
-    fn retire(&mut self, source: Source, pasid: Option<Pasid>, old: Installed<P>) {
-        let Some(entry) = self.entries.get(&source) else { return };
-        if old.retire(&entry.driver, source, pasid).is_err() {
-            self.kill(source);
-        }
+    fn retire(&mut self, source: Source, pasid: Option<Pasid>, old: Installed<P>) -> Result<(), Hung> {
+        let Some(entry) = self.entries.get(&source) else { return Ok(()) };
+        let result = old.retire(&entry.driver, source, pasid);
+        result.inspect_err(|hung| self.kill(source, *hung))
     }
 
     /// Gives an entry back: blocked, with all its PASIDs. `gone`: the device was pulled, and no command is sent to it.

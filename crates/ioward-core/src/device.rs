@@ -208,6 +208,10 @@ pub enum AddError {
         /// Its IOMMU's.
         needs: u8,
     },
+    /// The address space belongs to another subsystem.
+    OtherSubsystem,
+    /// Another device of the source caches translations, which only a trusted device may.
+    SharesAts(Source),
     /// The address spaces of its group have no room for another kind of table.
     TooManyCarriers,
 }
@@ -241,6 +245,10 @@ impl fmt::Display for AddError {
             Self::Bits(bits) => write!(f, "no device has {bits} bits"),
             Self::Granule { has, needs } => {
                 write!(f, "its IOMMU's pages have {needs} bits where its group maps pages of {has}")
+            }
+            Self::OtherSubsystem => f.write_str("the address space belongs to another subsystem"),
+            Self::SharesAts((iommu, source)) => {
+                write!(f, "source {source} of IOMMU {iommu} is a device's that caches translations")
             }
             Self::TooManyCarriers => f.write_str("its group has too many kinds of table"),
         }

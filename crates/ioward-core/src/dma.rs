@@ -8,7 +8,11 @@ use crate::{
 };
 use alloc::sync::Arc;
 use core::{fmt, mem, ops::Deref};
+use ioward_pgtable::MapCause;
 use ioward_types::{Attributes, Direction, Iova, PhysAddr, Platform, Span};
+
+/// How many ranges that somebody has mapped by hand an allocation passes over.
+const TRIES: u32 = 64;
 
 /// Memory that a device may be given.
 ///
@@ -83,18 +87,26 @@ impl<P: Platform> Dma<P> {
         if !to.is_aligned(granule) {
             return Err(MapError::Misaligned { at: Iova(0), to: to.start, bytes: to.bytes, granule });
         }
-        let at = space.alloc_iova(to.bytes, self.limit).map_err(MapError::Iova)?;
-        // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a gather that has finished.
-        match unsafe { space.map(at.start, to, Attributes::for_direction(direction)) } {
-            Ok(()) => Ok(at),
-            Err(error) => {
-                // Hung: the range may be cached still; it is never allocated again.
-                if !matches!(error, MapError::Hung(_)) {
-                    space.free_iova(at);
-                } else {
-                    space.quarantine(at.bytes);
+        let mut tries = 0;
+        loop {
+            let at = space.alloc_iova(to.bytes, self.limit).map_err(MapError::Iova)?;
+            // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a gather that has finished;
+            // the allocator gave the range to nobody else.
+            match unsafe { space.map(at.start, to, Attributes::for_direction(direction)) } {
+                Ok(()) => return Ok(at),
+                // Somebody has mapped there at an address of their own choice: the range is theirs, and stays allocated.
+                Err(MapError::Exists(_) | MapError::Table(MapCause::Exists(_))) if tries < TRIES => {
+                    tries += 1
                 }
-                Err(error)
+                Err(error @ MapError::Hung(_)) => {
+                    // It may be cached still; it is never allocated again.
+                    space.quarantine(at.bytes);
+                    return Err(error);
+                }
+                Err(error) => {
+                    space.free_iova(at);
+                    return Err(error);
+                }
             }
         }
     }
@@ -102,7 +114,7 @@ impl<P: Platform> Dma<P> {
     fn take<O>(&self, at: Span<Iova>, owner: O) -> Result<O, Hung> {
         match &self.to {
             Kind::Direct => Ok(owner),
-            Kind::Translated(space) => match space.unmap(at, owner) {
+            Kind::Translated(space) => match space.take_out(at, owner) {
                 Ok(gather) => gather.and_iova().finish(),
                 // The span is this mapping's own and was mapped whole, so only somebody who broke the contract of the raw
                 // `map` can bring this about; nothing is known to be unreachable then.

@@ -304,7 +304,15 @@ pub struct Capabilities {
 /// A driver of one IOMMU.
 ///
 /// Calls on one driver may come from several CPUs at once. None waits without a bound.
-pub trait Driver: Send + Sync {
+///
+/// # Implementation safety
+/// What is confirmed is true: after `Ok` of [`Driver::flush`] and [`Driver::untag`], and after [`Blocked::Confirmed`], no
+/// request of a device reaches memory by what was to be forgotten. A source that is claimed, and a PASID that nothing was
+/// installed for, are blocked. [`Driver::install`] makes an entry hold what it is given and nothing else.
+///
+/// # Safety
+/// Implementing it asserts the above.
+pub unsafe trait Driver: Send + Sync {
     /// The number that it was brought up with.
     fn id(&self) -> IommuId;
     /// What kind of IOMMU, for people: `SMMUv3`, `AMD-Vi`.
@@ -327,13 +335,25 @@ pub trait Driver: Send + Sync {
     fn release(&self, slot: Slot, gone: bool) -> Blocked;
     /// A name for a carrier, to the IOMMU's caches.
     fn tag(&self, plan: &Plan) -> Result<Tag, Refused>;
-    /// Gives a tag back once no entry holds it: flushed whole first, and reused only if that was confirmed.
-    fn untag(&self, tag: Tag) -> Result<(), Hung>;
+    /// Gives a tag back: flushed whole first, and reused only if that was confirmed.
+    ///
+    /// # Safety
+    /// No entry holds the tag, confirmed so, and it is not given back twice.
+    unsafe fn untag(&self, tag: Tag) -> Result<(), Hung>;
 
     /// Makes the entry of a source (`pasid` none) or of a PASID behind it hold `what`. Hitless: hardware sees the old
     /// state, the new one, or blocked, and nothing else. On `Err` the old state is kept, or, where the hardware hung,
     /// the entry is blocked.
-    fn install(&self, slot: &Slot, pasid: Option<Pasid>, what: &Translation<'_>) -> Result<(), Refused>;
+    ///
+    /// # Safety
+    /// The source's devices may reach whatever `what` leads to, until something else is installed or the source is blocked,
+    /// confirmed so. A table is what its configuration says, and stays one that long.
+    unsafe fn install(
+        &self,
+        slot: &Slot,
+        pasid: Option<Pasid>,
+        what: &Translation<'_>,
+    ) -> Result<(), Refused>;
     /// Blocks the source, and with it every PASID behind it until each is installed again; or the PASID alone. Always
     /// possible.
     fn block(&self, slot: &Slot, pasid: Option<Pasid>) -> Blocked;

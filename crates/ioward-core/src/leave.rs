@@ -2,7 +2,7 @@
 
 use crate::{
     device::{AddError, DeviceId, GroupId, Source, Status},
-    driver::{Blocked, Refused},
+    driver::{Blocked, Hung, Refused},
     registry::ResetError,
     state::{Installed, Rid, State},
 };
@@ -33,11 +33,34 @@ impl<P: Platform> State<P> {
         result
     }
 
+    /// A device that was attached and is refused since gives its entries back. On `Err` that was not confirmed.
+    pub fn let_go(&mut self, id: DeviceId) -> Result<(), Hung> {
+        if !self.device(id).is_some_and(|device| device.attached) {
+            return Ok(());
+        }
+        let blocked = self.unclaim(id, false);
+        if let Some(device) = self.device_mut(id) {
+            device.attached = false;
+        }
+        match blocked {
+            Blocked::Confirmed => Ok(()),
+            Blocked::Unconfirmed(hung) => Err(hung),
+        }
+    }
+
+    /// Says why a device is not served.
+    pub fn refuse(&mut self, id: DeviceId, why: AddError) {
+        if let Some(device) = self.device_mut(id) {
+            device.status = Status::Refused(why);
+            device.control.bus_master(false);
+        }
+    }
+
     fn dissolve(&mut self, group: GroupId) {
         if let Some(group) = self.groups.remove(group.index, group.generation)
             && let Some(parked) = group.parked
         {
-            parked.discard();
+            self.discard(&parked);
         }
     }
 
@@ -85,6 +108,7 @@ impl<P: Platform> State<P> {
 
         for (source, pasid, what) in before {
             self.put(source, pasid, &what).map_err(ResetError::Restore)?;
+            self.alive(&[source]).map_err(ResetError::Hung)?;
             if let (None, Ok(bits)) = (pasid, granted) {
                 control.pasid(Some(bits));
             }

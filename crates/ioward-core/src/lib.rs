@@ -14,7 +14,7 @@ pub mod order;
 pub mod owner;
 pub mod policy;
 mod probe;
-pub mod publish;
+mod publish;
 pub mod registry;
 pub mod space;
 mod state;

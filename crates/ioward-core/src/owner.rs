@@ -5,7 +5,7 @@ use crate::{
     driver::{Blocked, Hung, Plan, Requirements},
     registry::{Bound, Subsystem},
     space::AddressSpace,
-    state::{ForeignTable, Installed, State},
+    state::{ForeignTable, Installed, Rid, State},
 };
 use alloc::{sync::Arc, vec::Vec};
 use core::fmt;
@@ -126,13 +126,16 @@ impl<P: Platform> OwnedGroup<P> {
         let firm = |region: &crate::device::Region| {
             matches!(region.kind, RegionKind::Required { relaxable: false, .. }).then_some(region.span)
         };
-        if let Some(span) = state.regions(group).iter().find_map(firm) {
+        if let Some(span) = state.regions(group, None).iter().find_map(firm) {
             return Err(TakeError::Region(span));
         }
         let sources = state.sources(group, None);
-        if let Blocked::Unconfirmed(hung) = state.park(group, &sources) {
-            return Err(TakeError::Hung(hung));
+        for blocked in [state.clear_pasids(&sources), state.park(group, &sources)] {
+            if let Blocked::Unconfirmed(hung) = blocked {
+                return Err(TakeError::Hung(hung));
+            }
         }
+        state.alive(&sources).map_err(TakeError::Hung)?;
         if let Some(group) = state.group_mut(group) {
             group.owner = Some(owner);
         }
@@ -151,7 +154,7 @@ impl<P: Platform> OwnedGroup<P> {
         let requirements = if crate::mutate::on("rule_04") { *wish } else { both(&whole_group, wish) };
         let sources = state.sources(self.group, None);
         let (space, _) =
-            state.make_space(self.subsystem.platform(), self.group, &sources, &requirements, false)?;
+            state.make_space(self.subsystem.platform(), self.group, None, &sources, &requirements, false)?;
         space.discard();
         Ok(space)
     }
@@ -162,7 +165,8 @@ impl<P: Platform> OwnedGroup<P> {
         let mut state = self.subsystem.turn();
         let requirements = state.requirements(self.group, None);
         let sources = state.sources(self.group, None);
-        state.install_space(&sources, None, space, &requirements)
+        state.install_space(&sources, None, space, &requirements)?;
+        confirmed(&state, &sources)
     }
 
     /// Lets the group's requests reach physical addresses as they are.
@@ -173,7 +177,8 @@ impl<P: Platform> OwnedGroup<P> {
         let mut state = self.subsystem.turn();
         let sources = state.sources(self.group, None);
         let whats: Vec<_> = sources.iter().map(|_| Installed::Identity).collect();
-        state.install(&sources, None, &whats)
+        state.install(&sources, None, &whats)?;
+        confirmed(&state, &sources)
     }
 
     /// Puts the group on a table that somebody else owns and writes: a hypervisor's CPU stage 2. Every IOMMU of the group
@@ -187,7 +192,8 @@ impl<P: Platform> OwnedGroup<P> {
         let mut state = self.subsystem.turn();
         let sources = state.sources(self.group, None);
         let tables = state.foreign(&sources, root, config)?;
-        state.install(&sources, None, &tables).inspect_err(|_| state.untag(&sources, &tables))
+        state.install(&sources, None, &tables).inspect_err(|_| state.untag(&sources, &tables))?;
+        confirmed(&state, &sources)
     }
 
     /// Everything that IOMMUs and devices hold of a foreign table's `span` is forgotten.
@@ -238,24 +244,18 @@ impl<P: Platform> Drop for OwnedGroup<P> {
     fn drop(&mut self) {
         let mut state = self.subsystem.turn();
         let sources = state.sources(self.group, None);
-        for source in &sources {
-            let pasids: Vec<Pasid> = state
-                .entries
-                .get(source)
-                .map(|entry| entry.pasids.keys().copied().collect())
-                .unwrap_or_default();
-            for pasid in pasids {
-                // What is not confirmed has been silenced, and nothing is installed on it again.
-                let _ = state.block(*source, Some(pasid));
-            }
-        }
+        // What is not confirmed has been silenced, and nothing is installed on it again.
+        let _ = state.clear_pasids(&sources);
         let _ = state.park(self.group, &sources);
         if let Some(group) = state.group_mut(self.group) {
             group.owner = None;
         }
         let requirements = state.requirements(self.group, None);
         // If the default domain cannot be had, the group stays parked: drivers that bind are told that it is blocked.
-        let _ = state.rebuild(self.subsystem.platform(), self.group, None, &requirements);
+        let rebuilt = state.rebuild(self.subsystem.platform(), self.group, None, &requirements);
+        if let (Err(_), Some(group)) = (rebuilt, state.group_mut(self.group)) {
+            group.default = Rid::Blocked;
+        }
         let kept_out = |(id, device): (DeviceId, &crate::state::DeviceRecord)| {
             matches!(device.status, Status::Refused(AddError::GroupOwned(_))).then_some(id)
         };
@@ -278,7 +278,7 @@ impl<P: Platform> Bound<P> {
             state.device(self.id()).and_then(|device| device.group).ok_or(PasidError::NoDevice(self.id()))?;
         let requirements = both(&state.requirements(group, None), wish);
         let sources = state.device(self.id()).map(|device| device.sources.clone()).unwrap_or_default();
-        let made = state.make_space(self.subsystem().platform(), group, &sources, &requirements, false);
+        let made = state.make_space(self.subsystem().platform(), group, None, &sources, &requirements, false);
         let (space, _) = made.map_err(PasidError::Refused)?;
         space.discard();
         Ok(space)
@@ -298,6 +298,11 @@ impl<P: Platform> Bound<P> {
     pub fn detach_pasid(&self, pasid: Pasid) -> Result<(), PasidError> {
         self.subsystem().turn().clear_pasid(None, self.id(), pasid)
     }
+}
+
+/// What was asked for is installed; tells whether what was there before is confirmed to be gone.
+fn confirmed<P: Platform>(state: &State<P>, sources: &[Source]) -> Result<(), AddError> {
+    state.alive(sources).map_err(|hung| AddError::Driver(hung.into()))
 }
 
 /// What satisfies both.
@@ -346,7 +351,8 @@ impl<P: Platform> State<P> {
             return Err(PasidError::NotAttached(pasid));
         }
         let requirements = self.requirements(group, None);
-        self.install_space(&sources, Some(pasid), space, &requirements).map_err(PasidError::Refused)
+        self.install_space(&sources, Some(pasid), space, &requirements).map_err(PasidError::Refused)?;
+        self.alive(&sources).map_err(PasidError::Hung)
     }
 
     fn clear_pasid(&mut self, group: Option<GroupId>, id: DeviceId, pasid: Pasid) -> Result<(), PasidError> {
@@ -377,7 +383,9 @@ impl<P: Platform> State<P> {
         for (done, source) in sources.iter().enumerate() {
             let Some(entry) = self.entries.get(source) else { continue };
             let mut config = config;
-            if let (true, Ok(Plan::Tables(own))) = (crate::mutate::on("rule_11"), entry.driver.plan(&Requirements::default())) {
+            if let (true, Ok(Plan::Tables(own))) =
+                (crate::mutate::on("rule_11"), entry.driver.plan(&Requirements::default()))
+            {
                 config = own;
             }
             match entry.driver.can_walk(&config).and_then(|()| entry.driver.tag(&Plan::Tables(config))) {
@@ -395,7 +403,8 @@ impl<P: Platform> State<P> {
         for (source, table) in sources.iter().zip(tables) {
             if let (Some(entry), Installed::Foreign(table)) = (self.entries.get(source), table) {
                 // Never installed, or put back: a tag that is not confirmed is not used again.
-                let _ = entry.driver.untag(table.tag);
+                // SAFETY: no entry holds it.
+                let _ = unsafe { entry.driver.untag(table.tag) };
             }
         }
     }

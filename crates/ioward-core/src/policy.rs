@@ -47,7 +47,8 @@ pub struct Policy {
     pub untrusted: DefaultKind,
     /// For devices that no IOMMU serves.
     pub unserved: UnservedKind,
-    /// Asked first; `None` leaves it to the others.
+    /// Asked first; `None` leaves it to the others. It is called with the registry's turn held: it must not call the
+    /// subsystem.
     pub by_group: Option<ByGroup>,
 }
 

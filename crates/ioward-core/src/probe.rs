@@ -16,14 +16,19 @@ const MAX_PASID_BITS: u8 = 20;
 impl<P: Platform> State<P> {
     /// Takes a device as far as it can go. Its status says how far that was.
     pub fn probe(&mut self, platform: &P, id: DeviceId) {
-        let status = match self.check(id).and_then(|()| self.join(id)) {
+        let joined = self.check(id).and_then(|()| self.join(id));
+        let merged = matches!(joined, Ok(true));
+        let status = match joined {
             Err(error) => Status::Refused(error),
-            Ok(()) => match self.device(id).map(|device| device.sources.clone()) {
+            Ok(_) => match self.device(id).map(|device| device.sources.clone()) {
                 None => return,
                 Some(sources) if sources.is_empty() => Status::Unserved,
                 Some(sources) => match self.missing(&sources) {
                     Some(iommu) => Status::Waiting(iommu),
-                    None => match self.attach(platform, id) {
+                    None => match self
+                        .attach(platform, id)
+                        .and_then(|()| self.alive(&sources).map_err(|hung| AddError::Driver(hung.into())))
+                    {
                         Ok(()) => Status::Served,
                         Err(_) if crate::mutate::on("rule_09") => Status::Served,
                         Err(error) => Status::Refused(error),
@@ -31,6 +36,18 @@ impl<P: Platform> State<P> {
                 },
             },
         };
+        if merged && status != Status::Served {
+            // Groups became one without a newcomer that is served: they get one domain all the same. If that fails, each
+            // source stays on what it has, and nobody is bound to any of them.
+            if let Some(group) = self.device(id).and_then(|device| device.group) {
+                let requirements = self.requirements(group, None);
+                if self.rebuild(platform, group, None, &requirements).is_err()
+                    && let Some(group) = self.group_mut(group)
+                {
+                    group.default = Rid::Blocked;
+                }
+            }
+        }
         let Some(device) = self.device_mut(id) else { return };
         let was_off = !matches!(device.status, Status::Served | Status::Unserved);
         device.status = status;
@@ -38,9 +55,9 @@ impl<P: Platform> State<P> {
             Status::Served => {
                 device.kept_off = false;
                 let (control, pasid, ats) = (device.control.clone(), device.pasid, device.ats);
-                if let Ok(bits) = pasid {
-                    control.pasid(Some(bits));
-                }
+                // ATS off before PASIDs change, whatever firmware left on.
+                control.ats(None);
+                control.pasid(pasid.ok());
                 if self.may_cache(id) {
                     control.ats(ats);
                 }
@@ -61,7 +78,7 @@ impl<P: Platform> State<P> {
     pub fn may_cache(&self, id: DeviceId) -> bool {
         let Some(device) = self.device(id) else { return false };
         let allowed = |source: &Source| self.entries.get(source).is_some_and(|entry| entry.ats);
-        !device.sources.is_empty() && device.sources.iter().all(allowed)
+        device.trusted && !device.sources.is_empty() && device.sources.iter().all(allowed)
     }
 
     fn check(&self, id: DeviceId) -> Result<(), AddError> {
@@ -80,11 +97,11 @@ impl<P: Platform> State<P> {
         twice.map_or(Ok(()), |(_, source)| Err(AddError::SourceTwice(*source)))
     }
 
-    /// Puts the device into the group of everybody whom it cannot be told apart from.
-    fn join(&mut self, id: DeviceId) -> Result<(), AddError> {
-        let Some(device) = self.device(id) else { return Ok(()) };
+    /// Puts the device into the group of everybody whom it cannot be told apart from. Tells whether groups became one.
+    fn join(&mut self, id: DeviceId) -> Result<bool, AddError> {
+        let Some(device) = self.device(id) else { return Ok(false) };
         if device.group.is_some() || device.sources.is_empty() && device.joins.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let touches = |other: &crate::state::DeviceRecord| {
             other
@@ -118,6 +135,7 @@ impl<P: Platform> State<P> {
             let (index, generation) = self.groups.insert(group);
             GroupId { index, generation }
         });
+        let merges = near.len() > 1;
         for absorbed in near.into_iter().filter(|other| *other != group) {
             self.merge(absorbed, group);
         }
@@ -127,7 +145,7 @@ impl<P: Platform> State<P> {
         if let Some(group) = self.group_mut(group) {
             group.members.push(id);
         }
-        Ok(())
+        Ok(merges)
     }
 
     /// Somebody uses the group: its domain cannot be replaced by another.
@@ -144,7 +162,7 @@ impl<P: Platform> State<P> {
             }
         }
         if let Some(parked) = absorbed.parked {
-            parked.discard();
+            self.discard(&parked);
         }
         if let Some(group) = self.group_mut(into) {
             group.members.extend(absorbed.members);
@@ -160,6 +178,8 @@ impl<P: Platform> State<P> {
                 if let Some(device) = self.device_mut(id) {
                     device.attached = true;
                 }
+                self.revoke(id);
+                self.share_silence(id);
             }
             // The result says why the device is refused; that it stays off is seen to in `unclaim` and by the caller.
             Err(_) => {
@@ -178,6 +198,11 @@ impl<P: Platform> State<P> {
         let wants_ats = device.ats.is_some() && device.trusted;
         for (done, source) in sources.iter().enumerate() {
             if let Some(entry) = self.entries.get_mut(source) {
+                if entry.ats && !wants_ats {
+                    // Translated requests are not looked at: the IOMMU could not tell who sends them.
+                    let _ = self.unclaim_sources(id, &sources[..done], false);
+                    return Err(AddError::SharesAts(*source));
+                }
                 entry.users.push(id);
                 continue;
             }
@@ -187,8 +212,7 @@ impl<P: Platform> State<P> {
                 Ok(slot) => {
                     let users = alloc::vec![id];
                     let (rid, pasids) = (Installed::Blocked, BTreeMap::new());
-                    self.entries
-                        .insert(*source, Entry { slot, driver, users, ats, rid, pasids, dead: false });
+                    self.entries.insert(*source, Entry { slot, driver, users, ats, rid, pasids, dead: None });
                 }
                 Err(refused) => {
                     let _ = self.unclaim_sources(id, &sources[..done], false);
@@ -211,13 +235,8 @@ impl<P: Platform> State<P> {
                 let granted = self.device(user).and_then(|device| Some((device.group?, device.pasid.ok()?)));
                 match granted {
                     Some((group, _)) if self.is_live(group) => return Err(AddError::SharesPasids(*source)),
-                    Some(_) => {
-                        if let Some(device) = self.device_mut(user) {
-                            device.pasid = Err(PasidDenied::SharedSource(*source));
-                            device.control.pasid(None);
-                        }
-                    }
-                    None => {}
+                    // Applied only once the newcomer is served: see `revoke`.
+                    Some(_) | None => {}
                 }
             }
         }
@@ -239,6 +258,40 @@ impl<P: Platform> State<P> {
             (_, _, None) => Err(PasidDenied::Device),
         };
         Ok(granted)
+    }
+
+    /// Those who share a source with the newcomer have their PASIDs no longer (rule 8). Nobody was using any.
+    fn revoke(&mut self, newcomer: DeviceId) {
+        let sources = self.device(newcomer).map(|device| device.sources.clone()).unwrap_or_default();
+        for source in sources {
+            let users = self.entries.get(&source).map(|entry| entry.users.clone()).unwrap_or_default();
+            for user in users.into_iter().filter(|user| *user != newcomer) {
+                let Some(device) = self.device(user).filter(|device| device.pasid.is_ok()) else { continue };
+                let (control, ats, theirs) = (device.control.clone(), device.ats, device.sources.clone());
+                control.ats(None);
+                let _ = self.clear_pasids(&theirs);
+                control.pasid(None);
+                if let Some(device) = self.device_mut(user) {
+                    device.pasid = Err(PasidDenied::SharedSource(source));
+                }
+                if self.may_cache(user) {
+                    control.ats(ats);
+                }
+            }
+        }
+    }
+
+    /// Where an IOMMU hangs, everybody who uses a source is silenced, those too who came after it was installed.
+    fn share_silence(&self, newcomer: DeviceId) {
+        let Some(device) = self.device(newcomer) else { return };
+        for source in &device.sources {
+            let Some(entry) = self.entries.get(source).filter(|entry| entry.users.len() > 1) else {
+                continue;
+            };
+            if let Installed::Paging { space, plan } = &entry.rid {
+                space.add_control(&entry.driver, plan, source.1, &device.control);
+            }
+        }
     }
 
     /// Gives the device's entries back, blocked; those that others use stay theirs.
@@ -284,7 +337,9 @@ impl<P: Platform> State<P> {
         let parked = self.make_parked(platform, group, Some(newcomer), &requirements)?;
         let all = self.sources(group, Some(newcomer));
         let result = match (&default, kind) {
-            (Rid::Paging(space), DefaultKind::Paging) => self.refit(group, &all, space, &requirements),
+            (Rid::Paging(space), DefaultKind::Paging) => {
+                self.refit(group, newcomer, &all, space, &requirements)
+            }
             (Rid::Identity, DefaultKind::Identity) | (Rid::Blocked, DefaultKind::Blocked) => {
                 self.put_on(&self.newcomers(&all), &default, &requirements)
             }
@@ -310,16 +365,15 @@ impl<P: Platform> State<P> {
     fn refit(
         &mut self,
         group: GroupId,
+        newcomer: DeviceId,
         all: &[Source],
         space: &Arc<AddressSpace<P>>,
         requirements: &Requirements,
     ) -> Result<(), AddError> {
         let wants = self.wants(all, None, requirements)?;
-        let (regions, forbidden) = self.region_spans(group, space.granule(), &wants)?;
+        let (regions, forbidden) = self.region_spans(group, Some(newcomer), space.granule(), &wants)?;
         let last = last_iova(&wants, requirements);
-        space.forbid(&forbidden).map_err(|used| AddError::RegionInUse(physical(used)))?;
-        space.lower(last).map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?;
-        space.require(&regions)?;
+        let narrowed = space.narrow(&forbidden, last, &regions)?;
         let stale = |(source, want): &(&Source, &Want)| match self.entries.get(source).map(|entry| &entry.rid)
         {
             Some(Installed::Paging { space: on, plan }) => !Arc::ptr_eq(on, space) || *plan != want.plan,
@@ -329,7 +383,7 @@ impl<P: Platform> State<P> {
         if crate::mutate::on("rule_07") {
             return self.install_space(&self.newcomers(&moving), None, space, &Requirements::default());
         }
-        self.install_space(&moving, None, space, requirements)
+        self.install_space(&moving, None, space, requirements).inspect_err(|_| space.widen(narrowed))
     }
 
     /// The one place where a default domain is allocated (rule 5): nobody uses the group, so whatever order its members
@@ -346,8 +400,9 @@ impl<P: Platform> State<P> {
         let result = match self.policy.choose(&self.view(group, newcomer)) {
             DefaultKind::Blocked => self.put_on(&all, &Rid::Blocked, requirements).map(|()| Rid::Blocked),
             DefaultKind::Identity => self.put_on(&all, &Rid::Identity, requirements).map(|()| Rid::Identity),
-            DefaultKind::Paging => {
-                self.make_space(platform, group, &all, requirements, true).and_then(|(space, wants)| {
+            DefaultKind::Paging => self
+                .make_space(platform, group, newcomer, &all, requirements, true)
+                .and_then(|(space, wants)| {
                     let plans =
                         wants.iter().map(|want| Installed::Paging { space: space.clone(), plan: want.plan });
                     let plans: Vec<_> = plans.collect();
@@ -358,8 +413,7 @@ impl<P: Platform> State<P> {
                             Err(error)
                         }
                     }
-                })
-            }
+                }),
         };
         match result {
             Ok(default) => {
@@ -377,10 +431,9 @@ impl<P: Platform> State<P> {
     }
 
     fn set_parked(&mut self, group: GroupId, parked: Option<Arc<AddressSpace<P>>>) {
-        if let Some(group) = self.group_mut(group)
-            && let Some(old) = core::mem::replace(&mut group.parked, parked)
-        {
-            old.discard();
+        let old = self.group_mut(group).and_then(|group| core::mem::replace(&mut group.parked, parked));
+        if let Some(old) = old {
+            self.discard(&old);
         }
     }
 
@@ -393,11 +446,11 @@ impl<P: Platform> State<P> {
         requirements: &Requirements,
     ) -> Result<Option<Arc<AddressSpace<P>>>, AddError> {
         let required = |region: &crate::device::Region| matches!(region.kind, RegionKind::Required { .. });
-        if !self.regions(group).iter().any(required) {
+        if !self.regions(group, newcomer).iter().any(required) {
             return Ok(None);
         }
         let sources = self.sources(group, newcomer);
-        Ok(Some(self.make_space(platform, group, &sources, requirements, true)?.0))
+        Ok(Some(self.make_space(platform, group, newcomer, &sources, requirements, true)?.0))
     }
 
     /// An address space that is ready for `sources`: complete (rule 3), and, for the kernel's own use, with every required
@@ -406,13 +459,14 @@ impl<P: Platform> State<P> {
         &self,
         platform: &P,
         group: GroupId,
+        newcomer: Option<DeviceId>,
         sources: &[Source],
         requirements: &Requirements,
         with_required: bool,
     ) -> Result<(Arc<AddressSpace<P>>, Vec<Want>), AddError> {
         let wants = self.wants(sources, None, requirements)?;
         let granule = wants.iter().map(|want| crate::space::granule(&want.plan)).max().unwrap_or(4096);
-        let (regions, forbidden) = self.region_spans(group, granule, &wants)?;
+        let (regions, forbidden) = self.region_spans(group, newcomer, granule, &wants)?;
         // The kernel's own domains leave room for a device with PASIDs that comes while they are in use (rule 7): its plan
         // may have fewer bits.
         let wider = Requirements { pasid_bits: 1, ..*requirements };
@@ -424,9 +478,9 @@ impl<P: Platform> State<P> {
         );
         let bytes = last.0.checked_add(1).unwrap_or(!(granule - 1));
         let aperture = Span { start: Iova(0), bytes };
-        let new = AddressSpace::new(platform.clone(), aperture, granule);
+        let new = AddressSpace::new(platform.clone(), self.registry, aperture, granule);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
-        space.forbid(&forbidden).map_err(|used| AddError::RegionInUse(physical(used)))?;
+        space.forbid(&forbidden)?;
         if !crate::mutate::on("rule_03") {
             space.prepare(&wants)?;
         }
@@ -440,13 +494,14 @@ impl<P: Platform> State<P> {
     fn region_spans(
         &self,
         group: GroupId,
+        newcomer: Option<DeviceId>,
         granule: u64,
         wants: &[Want],
     ) -> Result<(Vec<(Span<Iova>, Attributes)>, Vec<Span<Iova>>), AddError> {
         let mut required: Vec<(Span<Iova>, Attributes)> = Vec::new();
         let mut forbidden: Vec<Span<Iova>> =
             wants.iter().flat_map(|want| want.driver.forbidden()).copied().collect();
-        for region in self.regions(group) {
+        for region in self.regions(group, newcomer) {
             let span = Span { start: Iova(region.span.start.0), bytes: region.span.bytes };
             let span = span.align_outward(granule).ok_or(AddError::RegionsOverlap(region.span))?;
             match region.kind {

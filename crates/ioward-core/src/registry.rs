@@ -1,7 +1,7 @@
 //! The subsystem: IOMMUs are registered, devices are added, faults are polled.
 
 use crate::{
-    device::{DeviceDesc, DeviceId, DeviceInfo, GroupId, PasidDenied, Source, Status},
+    device::{AddError, DeviceDesc, DeviceId, DeviceInfo, GroupId, PasidDenied, Source, Status},
     dma::Dma,
     driver::{Blocked, Driver, Hung},
     fault::{Report, Sources},
@@ -13,7 +13,10 @@ use crate::{
     turn::{Turn, TurnGuard},
 };
 use alloc::{sync::Arc, vec::Vec};
-use core::fmt;
+use core::{
+    fmt,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 use ioward_types::{IommuId, Iova, Nanos, Platform};
 
 /// The IOMMU subsystem of a machine. Clones are the same.
@@ -56,7 +59,9 @@ impl<P: Platform> Subsystem<P> {
 
     /// A subsystem with another default-domain policy.
     pub fn with_policy(platform: P, policy: Policy) -> Self {
+        static SUBSYSTEMS: AtomicUsize = AtomicUsize::new(0);
         let state = State {
+            registry: SUBSYSTEMS.fetch_add(1, Ordering::Relaxed),
             drivers: Vec::new(),
             devices: Arena::new(),
             groups: Arena::new(),
@@ -299,7 +304,11 @@ impl<P: Platform> Device<P> {
     pub fn retry(&self) -> Status {
         let mut state = self.subsystem.turn();
         if state.device(self.id).is_some_and(|device| matches!(device.status, Status::Refused(_))) {
-            state.probe(self.subsystem.platform(), self.id);
+            // An IOMMU that did not confirm something may do so now; until it does, nothing is tried.
+            match state.let_go(self.id) {
+                Ok(()) => state.probe(self.subsystem.platform(), self.id),
+                Err(hung) => state.refuse(self.id, AddError::Driver(hung.into())),
+            }
         }
         drop(state);
         self.status()
@@ -419,7 +428,11 @@ impl<P: Platform> Bound<P> {
 
 impl<P: Platform> Drop for Bound<P> {
     fn drop(&mut self) {
-        if let Some(device) = self.subsystem.turn().device_mut(self.id) {
+        let mut state = self.subsystem.turn();
+        let sources = state.device(self.id).map(|device| device.sources.clone()).unwrap_or_default();
+        // A PASID is its driver's. What is not confirmed has been silenced, and the device is refused from then on.
+        let _ = state.clear_pasids(&sources);
+        if let Some(device) = state.device_mut(self.id) {
             device.bound = false;
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     device::{DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, Source, Status},
-    driver::{Driver, Plan, Requirements, Slot, Translation},
+    driver::{Driver, Hung, Plan, Requirements, Slot, Translation},
     policy::{GroupView, Policy},
     space::AddressSpace,
 };
@@ -111,7 +111,7 @@ pub struct Entry<P: Platform> {
     pub rid: Installed<P>,
     pub pasids: BTreeMap<Pasid, Installed<P>>,
     /// An IOMMU did not confirm that it forgot something: nothing is installed here any more.
-    pub dead: bool,
+    pub dead: Option<Hung>,
 }
 
 /// What a whole group is on.
@@ -131,6 +131,8 @@ pub struct Group<P: Platform> {
 }
 
 pub struct State<P: Platform> {
+    /// Tells this subsystem from every other.
+    pub registry: usize,
     pub drivers: Vec<Arc<dyn Driver>>,
     pub devices: Arena<DeviceRecord>,
     pub groups: Arena<Group<P>>,
@@ -200,9 +202,13 @@ impl<P: Platform> State<P> {
         })
     }
 
-    /// The regions of every member of the group, whatever its state: a device that is not served yet may be soon.
-    pub fn regions(&self, group: GroupId) -> Vec<Region> {
-        self.members(group).flat_map(|(_, device)| device.regions.iter().copied()).collect()
+    /// The regions of every member of the group that is not refused: a device that waits may be served soon.
+    pub fn regions(&self, group: GroupId, newcomer: Option<DeviceId>) -> Vec<Region> {
+        let counts = |id: DeviceId, device: &DeviceRecord| {
+            Some(id) == newcomer || device.attached || !matches!(device.status, Status::Refused(_))
+        };
+        let members = self.members(group).filter(|(id, device)| counts(*id, device));
+        members.flat_map(|(_, device)| device.regions.iter().copied()).collect()
     }
 
     pub fn view(&self, group: GroupId, newcomer: Option<DeviceId>) -> GroupView {

@@ -7,6 +7,7 @@
 use crate::order::{Held, Rank};
 use core::{
     cell::UnsafeCell,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -30,13 +31,14 @@ impl<T> Turn<T> {
         while self.taken.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             platform.relax();
         }
-        TurnGuard { turn: self, _held: held }
+        TurnGuard { turn: self, _held: held, _not_send: PhantomData }
     }
 }
 
 pub(crate) struct TurnGuard<'t, T> {
     turn: &'t Turn<T>,
     _held: Held,
+    _not_send: PhantomData<*const ()>,
 }
 
 impl<T> Deref for TurnGuard<'_, T> {

@@ -7,13 +7,14 @@
 use ioward_core::{
     DeviceDesc, Dma, FrameBuffer, PasidOffer, Status, Subsystem,
     driver::{
-        Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, Requirements, Slot, Translation,
+        Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, Requirements, Slot,
+        Translation,
     },
 };
 use ioward_pgtable::{ReadMemory, walk};
 use ioward_types::{
-    Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, RawLock, Root, SourceId, Span,
-    TableConfig, Tag, control::Uncontrolled, hw,
+    Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, RawLock, Root, SourceId,
+    Span, TableConfig, Tag, control::Uncontrolled, hw,
 };
 use loom::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
@@ -133,7 +134,8 @@ impl Fake {
 
 const SIZES: u64 = 1 << 12 | 1 << 21;
 
-impl Driver for Fake {
+// SAFETY: there are no caches; what is installed is what the walk below uses.
+unsafe impl Driver for Fake {
     fn id(&self) -> IommuId {
         IommuId(0)
     }
@@ -144,8 +146,16 @@ impl Driver for Fake {
         Capabilities { pasid_bits: 8, coherent: true, ..Capabilities::default() }
     }
     fn plan(&self, whole_group: &Requirements) -> Result<Plan, Refused> {
-        let (format, in_bits) = if whole_group.pasid_bits == 0 { (Format::AmdV1, 48) } else { (Format::AmdV2, 47) };
-        Ok(Plan::Tables(TableConfig { format, in_bits, out_bits: 52, page_sizes: SIZES, coherent: true, dirty: false }))
+        let (format, in_bits) =
+            if whole_group.pasid_bits == 0 { (Format::AmdV1, 48) } else { (Format::AmdV2, 47) };
+        Ok(Plan::Tables(TableConfig {
+            format,
+            in_bits,
+            out_bits: 52,
+            page_sizes: SIZES,
+            coherent: true,
+            dirty: false,
+        }))
     }
     fn can_walk(&self, _: &TableConfig) -> Result<(), Refused> {
         Ok(())
@@ -162,10 +172,10 @@ impl Driver for Fake {
         self.platform.0.filling.store(second, std::sync::atomic::Ordering::Relaxed);
         Ok(Tag(config.format as u32))
     }
-    fn untag(&self, _: Tag) -> Result<(), Hung> {
+    unsafe fn untag(&self, _: Tag) -> Result<(), Hung> {
         Ok(())
     }
-    fn install(&self, slot: &Slot, _: Option<Pasid>, what: &Translation<'_>) -> Result<(), Refused> {
+    unsafe fn install(&self, slot: &Slot, _: Option<Pasid>, what: &Translation<'_>) -> Result<(), Refused> {
         self.platform.0.filling.store(false, std::sync::atomic::Ordering::Relaxed);
         if let Translation::Table { root, config, .. } = what {
             self.entries.lock().unwrap().insert(slot.source, (*root, **config));
@@ -214,7 +224,8 @@ fn swap() {
         });
         let bound = nic.bind().unwrap();
         let page = || FrameBuffer::new(&platform, 4096, 4096).unwrap();
-        let map = || Dma::map(bound.dma().clone(), page(), Direction::Both).map_err(|(error, _)| error).unwrap();
+        let map =
+            || Dma::map(bound.dma().clone(), page(), Direction::Both).map_err(|(error, _)| error).unwrap();
         let (kept, gone) = (map(), map());
         let kept_at = (kept.iova(), fake.request(SourceId(1), kept.iova()).unwrap());
         let gone_at = gone.iova();
@@ -234,7 +245,10 @@ fn swap() {
         let made = other.join().unwrap();
         for source in [SourceId(1), SourceId(2)] {
             assert_eq!(fake.request(source, kept_at.0), Some(kept_at.1));
-            assert!(fake.request(source, made.iova()).is_some(), "what was mapped meanwhile is in the new carrier");
+            assert!(
+                fake.request(source, made.iova()).is_some(),
+                "what was mapped meanwhile is in the new carrier"
+            );
             if made.iova() != gone_at {
                 assert_eq!(fake.request(source, gone_at), None, "what was unmapped meanwhile is not");
             }

@@ -2,13 +2,16 @@
 #![cfg(feature = "amdvi")]
 
 mod amdvi_machine;
+#[path = "support/put.rs"]
+mod put;
 
 use amdvi_machine::*;
-use ioward_core::driver::{Driver, Translation};
+use ioward_core::driver::Translation;
 use ioward_drivers::amdvi::{BringUp, BringUpError};
 use ioward_models::amdvi::AmdViConfig;
 use ioward_models::{DmaError, IommuModel, Memory};
 use ioward_types::{Frames, Iova, Mmio, PhysAddr, SourceId};
+use put::Put;
 
 const RIGHTS: u64 = 3 << 61;
 /// Control of an earlier owner: IommuEn, EventLogEn, CmdBufEn, Coherent.
@@ -66,7 +69,7 @@ fn what_is_adopted_goes_on_until_it_is_claimed() {
 
     let slot = claim(&driver, NIC, 0, false);
     assert_eq!(write(&nic, None), Err(DmaError::Aborted(AT)));
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     assert!(nic.write(None, Iova(page.phys().0), b"identity").is_ok());
     assert_eq!(write(&machine.device(SourceId(0x21), false), None), Ok(()), "nobody has claimed this one");
     machine.settled();

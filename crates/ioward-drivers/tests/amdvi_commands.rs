@@ -5,11 +5,14 @@
 #![cfg(feature = "amdvi")]
 
 mod amdvi_machine;
+#[path = "support/put.rs"]
+mod put;
 
 use amdvi_machine::*;
 use ioward_core::driver::{AtcTarget, Blocked, Driver, Plan, Translation};
 use ioward_models::amdvi::AmdViConfig;
 use ioward_types::{DeviceControl, Iova, Pasid, PhysAddr, Root, TableConfig, Tag};
+use put::Put;
 use std::{
     collections::BTreeSet,
     panic::{self, AssertUnwindSafe},
@@ -100,12 +103,12 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     let slot = claim(&driver, NIC, 16, true);
     blocked(None);
     at("v1");
-    driver.install(&slot, None, &first.translation()).unwrap();
+    driver.put(&slot, None, &first.translation()).unwrap();
     reaches(None, &first);
     nic.ats(Some(12));
     reaches(None, &first);
     at("v1-replaced");
-    driver.install(&slot, None, &second.translation()).unwrap();
+    driver.put(&slot, None, &second.translation()).unwrap();
     reaches(None, &second);
     machine.unmap(first.leaf);
     machine.settled();
@@ -117,7 +120,7 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     at("to-identity");
     machine.put(second.leaf, 0, second.page.0 | 3 << 61 | 1);
     reaches(None, &second);
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     blocked(None);
     machine.unmap(second.leaf);
     machine.settled();
@@ -130,27 +133,27 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
     identity(false);
     at("v2");
-    driver.install(&slot, None, &one.translation()).unwrap();
+    driver.put(&slot, None, &one.translation()).unwrap();
     // What was identity is not any more, of the device's own cache neither.
     identity(false);
     reaches(None, &one);
     at("v2-replaced");
-    driver.install(&slot, None, &two.translation()).unwrap();
+    driver.put(&slot, None, &two.translation()).unwrap();
     reaches(None, &two);
     at("a-pasid");
     blocked(pasid);
-    driver.install(&slot, pasid, &one.translation()).unwrap();
+    driver.put(&slot, pasid, &one.translation()).unwrap();
     reaches(pasid, &one);
     at("a-pasid-replaced");
-    driver.install(&slot, pasid, &three.translation()).unwrap();
+    driver.put(&slot, pasid, &three.translation()).unwrap();
     reaches(pasid, &three);
     at("identity-beside-a-pasid");
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     blocked(None);
     identity(true);
     reaches(pasid, &three);
     at("v2-beside-a-pasid");
-    driver.install(&slot, None, &one.translation()).unwrap();
+    driver.put(&slot, None, &one.translation()).unwrap();
     identity(false);
     reaches(None, &one);
     at("a-flush-of-both");
@@ -168,7 +171,7 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     blocked(pasid);
     at("all-blocked");
     machine.put(one.leaf, 0, one.page.0 | 0x67);
-    driver.install(&slot, pasid, &three.translation()).unwrap();
+    driver.put(&slot, pasid, &three.translation()).unwrap();
     reaches(None, &one);
     reaches(pasid, &three);
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
@@ -176,10 +179,10 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     blocked(pasid);
     // Nothing comes back with what the device, or the IOMMU, had.
     at("again");
-    driver.install(&slot, None, &two.translation()).unwrap();
+    driver.put(&slot, None, &two.translation()).unwrap();
     blocked(pasid);
     reaches(None, &two);
-    driver.install(&slot, pasid, &two.translation()).unwrap();
+    driver.put(&slot, pasid, &two.translation()).unwrap();
     reaches(pasid, &two);
     at("blocked-again");
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
@@ -193,18 +196,18 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     machine.settled();
     at("claimed-again");
     let slot = claim(&driver, NIC, 16, true);
-    driver.install(&slot, None, &one.translation()).unwrap();
+    driver.put(&slot, None, &one.translation()).unwrap();
     blocked(pasid);
     reaches(None, &one);
     at("v2-to-identity");
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     blocked(None);
     identity(true);
     machine.unmap(one.leaf);
     machine.settled();
     at("the-first-pasid-on-identity");
     blocked(pasid);
-    driver.install(&slot, pasid, &three.translation()).unwrap();
+    driver.put(&slot, pasid, &three.translation()).unwrap();
     identity(true);
     reaches(pasid, &three);
     at("the-last-pasid-goes");

@@ -2,11 +2,14 @@
 #![cfg(feature = "amdvi")]
 
 mod amdvi_bench;
+#[path = "support/put.rs"]
+mod put;
 
 use amdvi_bench::{Bench, Fault, Registers, UNIT};
 use ioward_core::driver::{Blocked, Claim, Driver, Event, Flush, Plan, Refused, Requirements, Translation};
 use ioward_drivers::amdvi::{AmdVi, BringUp, Config};
 use ioward_types::{Iova, SourceId, Span, Tag, describe};
+use put::Put;
 
 const SOURCE: SourceId = SourceId(0x18);
 // Four-level guest tables, 16 PASID bits, GIoSup, IASup, GTSup, HATS 2.
@@ -56,10 +59,10 @@ fn a_buffer_that_stopped_starts_again_when_its_event_is_read() {
     let (registers, driver) = unit();
     let slot = driver.claim(&Claim { source: SOURCE, pasid_bits: 0, ats: false }).unwrap();
     registers.set_fault(Fault::Illegal);
-    assert!(matches!(driver.install(&slot, None, &Translation::Identity), Err(Refused::Hung(_))));
+    assert!(matches!(driver.put(&slot, None, &Translation::Identity), Err(Refused::Hung(_))));
     assert_eq!(events(&driver).len(), 1);
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
 }
 
 #[test]

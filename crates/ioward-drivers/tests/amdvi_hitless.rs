@@ -10,11 +10,14 @@
 #![cfg(feature = "amdvi")]
 
 mod amdvi_bench;
+#[path = "support/put.rs"]
+mod put;
 
 use amdvi_bench::{Bench, Memory, Record, Registers, UNIT};
 use ioward_core::driver::{Claim, Driver, Plan, Requirements, Slot, Translation};
 use ioward_drivers::amdvi::{AmdVi, BringUp, Config};
 use ioward_types::{Format, Pasid, PhysAddr, Root, SourceId, TableConfig, Tag, describe};
+use put::Put;
 use std::collections::{BTreeMap, BTreeSet};
 
 const SOURCE: SourceId = SourceId(0x18);
@@ -225,7 +228,7 @@ impl Rig {
                 assert_eq!(self.driver.block(&self.slot, pasid), ioward_core::driver::Blocked::Confirmed);
                 Ok(())
             }
-            Identity => self.driver.install(&self.slot, pasid, &Translation::Identity),
+            Identity => self.driver.put(&self.slot, pasid, &Translation::Identity),
             kind => {
                 let (n, root, format) = Self::parts(kind);
                 let config = if format == Format::AmdV1 { &self.host } else { &self.guest };
@@ -235,7 +238,7 @@ impl Rig {
                 } else {
                     Translation::Table { root, config, tag }
                 };
-                self.driver.install(&self.slot, pasid, &what)
+                self.driver.put(&self.slot, pasid, &what)
             }
         }
     }

@@ -2,6 +2,8 @@
 #![cfg(feature = "amdvi")]
 
 mod amdvi_machine;
+#[path = "support/put.rs"]
+mod put;
 
 use amdvi_machine::*;
 use ioward_core::driver::{AtcTarget, Blocked, Claim, Driver, Event, FaultCause, Plan, Refused, Translation};
@@ -9,6 +11,7 @@ use ioward_drivers::amdvi::{AmdVi, BringUp, BringUpError};
 use ioward_models::amdvi::AmdViConfig;
 use ioward_models::{DmaError, Visibility};
 use ioward_types::{DeviceControl, Iova, Mmio, Pasid, PhysAddr, Platform, Root, SourceId};
+use put::Put;
 
 #[test]
 fn from_the_first_instant_every_source_is_blocked_and_faults_say_so() {
@@ -47,7 +50,7 @@ fn a_v1_table_is_what_its_sources_reach() {
             let tag = driver.tag(&Plan::Tables(table)).unwrap();
             let slot = claim(&driver, NIC, 0, false);
             assert_eq!(write(&nic, None), Err(DmaError::Aborted(AT)));
-            driver.install(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
+            driver.put(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
             assert_eq!(write(&nic, None), Ok(()));
             assert!(holds(&machine, page.phys()));
             assert_eq!(write(&disk, None), Err(DmaError::Aborted(AT)), "another source");
@@ -57,7 +60,7 @@ fn a_v1_table_is_what_its_sources_reach() {
             driver.flush(&[flush_of(tag, &[])]).unwrap();
             assert_eq!(write(&nic, None), Err(DmaError::Aborted(AT)));
             assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
-            driver.untag(tag).unwrap();
+            driver.give_back(tag).unwrap();
             assert_eq!(driver.release(slot, false), Blocked::Confirmed);
             machine.settled();
         }
@@ -72,7 +75,7 @@ fn blocking_stops_what_was_cached() {
     let slot = claim(&driver, NIC, 0, false);
     let page = machine.page();
     for _ in 0..3 {
-        driver.install(&slot, None, &Translation::Identity).unwrap();
+        driver.put(&slot, None, &Translation::Identity).unwrap();
         nic.write(None, Iova(page.phys().0), b"through").unwrap();
         assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
         assert!(nic.write(None, Iova(page.phys().0), b"through").is_err());
@@ -95,9 +98,9 @@ fn pasids_and_the_source_reach_each_their_own() {
         let slot = claim(&driver, NIC, 16, false);
         let (one, other) = (Pasid(1), Pasid(0xfffe));
 
-        driver.install(&slot, None, &translation(0)).unwrap();
-        driver.install(&slot, Some(one), &translation(1)).unwrap();
-        driver.install(&slot, Some(other), &translation(2)).unwrap();
+        driver.put(&slot, None, &translation(0)).unwrap();
+        driver.put(&slot, Some(one), &translation(1)).unwrap();
+        driver.put(&slot, Some(other), &translation(2)).unwrap();
         for (pasid, page) in [(None, &own), (Some(one), &first), (Some(other), &second)] {
             assert_eq!(write(&nic, pasid), Ok(()), "{pasid:?}");
             assert!(holds(&machine, page.phys()));
@@ -105,7 +108,7 @@ fn pasids_and_the_source_reach_each_their_own() {
         assert!(write(&nic, Some(Pasid(2))).is_err(), "a PASID that nobody attached");
 
         // A PASID changes and goes; the others do not notice.
-        driver.install(&slot, Some(one), &translation(2)).unwrap();
+        driver.put(&slot, Some(one), &translation(2)).unwrap();
         machine.unmap(tables[2].1);
         driver.flush(&[flush_of(tags[2], &[])]).unwrap();
         assert!(write(&nic, Some(one)).is_err() && write(&nic, Some(other)).is_err());
@@ -114,8 +117,8 @@ fn pasids_and_the_source_reach_each_their_own() {
         assert_eq!(driver.block(&slot, Some(other)), Blocked::Confirmed);
 
         // The source without a table, with a PASID still attached.
-        driver.install(&slot, Some(one), &translation(1)).unwrap();
-        driver.install(&slot, None, &Translation::Identity).unwrap();
+        driver.put(&slot, Some(one), &translation(1)).unwrap();
+        driver.put(&slot, None, &Translation::Identity).unwrap();
         assert_eq!(write(&nic, Some(one)), Ok(()));
         nic.write(None, Iova(own.phys().0), b"through").unwrap();
         assert!(write(&nic, Some(Pasid(0))).is_err(), "what requests without a PASID had");
@@ -124,7 +127,7 @@ fn pasids_and_the_source_reach_each_their_own() {
         // Blocking the source blocks what is behind it.
         assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
         assert!(write(&nic, Some(one)).is_err() && nic.write(None, Iova(own.phys().0), b"x").is_err());
-        tags.iter().for_each(|tag| driver.untag(*tag).unwrap());
+        tags.iter().for_each(|tag| driver.give_back(*tag).unwrap());
         assert_eq!(driver.release(slot, false), Blocked::Confirmed);
         machine.settled();
     }
@@ -141,7 +144,7 @@ fn a_blocked_source_with_a_pasid_reaches_nothing_without_one() {
     let (root, _) = machine.guest(page.phys(), 4);
     let tag = driver.tag(&Plan::Tables(table)).unwrap();
     let slot = claim(&driver, NIC, 16, false);
-    driver.install(&slot, Some(Pasid(3)), &Translation::Table { root, config: &table, tag }).unwrap();
+    driver.put(&slot, Some(Pasid(3)), &Translation::Table { root, config: &table, tag }).unwrap();
     assert_eq!(write(&nic, Some(Pasid(3))), Ok(()));
     assert!(write(&nic, None).is_err());
     assert!(nic.write(None, Iova(page.phys().0), b"identity").is_err());
@@ -163,16 +166,16 @@ fn what_was_behind_a_blocked_source_is_forgotten() {
     let on = |root, tag| Translation::Table { root, config: &table, tag };
     for ats in [None, Some(12)] {
         let slot = claim(&driver, NIC, 16, ats.is_some());
-        driver.install(&slot, None, &on(was, tag)).unwrap();
-        driver.install(&slot, one, &on(was, tag)).unwrap();
+        driver.put(&slot, None, &on(was, tag)).unwrap();
+        driver.put(&slot, one, &on(was, tag)).unwrap();
         nic.ats(ats);
         assert_eq!((write(&nic, None), write(&nic, one)), (Ok(()), Ok(())));
         assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
         machine.unmap(leaf);
         machine.settled();
-        driver.install(&slot, None, &on(is, other)).unwrap();
+        driver.put(&slot, None, &on(is, other)).unwrap();
         assert!(write(&nic, one).is_err(), "the device has kept what it had of the PASID");
-        driver.install(&slot, one, &on(is, other)).unwrap();
+        driver.put(&slot, one, &on(is, other)).unwrap();
         for pasid in [None, one] {
             machine.memory.dma_write("test", new.phys(), b"nothing").unwrap();
             assert_eq!(write(&nic, pasid), Ok(()));
@@ -194,7 +197,7 @@ fn a_confirmed_block_leaves_nothing_of_a_v1_table_in_caches() {
     let tag = driver.tag(&Plan::Tables(table)).unwrap();
     let (root, leaf) = machine.host(machine.page().phys());
     let slot = claim(&driver, NIC, 0, false);
-    driver.install(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
+    driver.put(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
     assert_eq!(write(&nic, None), Ok(()));
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
     machine.unmap(leaf);
@@ -215,7 +218,7 @@ fn where_refusals_are_cached_a_new_pasid_is_no_exception() {
     let on_table = Translation::Table { root, config: &table, tag };
     for pasid in [Some(Pasid(1)), Some(Pasid(2)), None] {
         assert!(write(&nic, pasid).is_err());
-        driver.install(&slot, pasid, &on_table).unwrap();
+        driver.put(&slot, pasid, &on_table).unwrap();
         assert_eq!(write(&nic, pasid), Ok(()));
     }
     machine.settled();
@@ -237,27 +240,27 @@ fn what_would_nest_or_cannot_be_walked_is_refused() {
     let slot = claim(&driver, NIC, 16, false);
     let shape = |result: Result<(), Refused>| matches!(result, Err(Refused::Shape { .. }));
 
-    driver.install(&slot, Some(Pasid(1)), &on_guest).unwrap();
-    assert!(shape(driver.install(&slot, None, &on_host)), "v1 below a PASID");
-    assert!(shape(driver.install(&slot, None, &on_five)), "five levels beside four");
-    assert!(matches!(driver.install(&slot, Some(Pasid(2)), &on_host), Err(Refused::Format { .. })));
+    driver.put(&slot, Some(Pasid(1)), &on_guest).unwrap();
+    assert!(shape(driver.put(&slot, None, &on_host)), "v1 below a PASID");
+    assert!(shape(driver.put(&slot, None, &on_five)), "five levels beside four");
+    assert!(matches!(driver.put(&slot, Some(Pasid(2)), &on_host), Err(Refused::Format { .. })));
     assert!(matches!(
-        driver.install(&slot, Some(Pasid(2)), &Translation::Identity),
+        driver.put(&slot, Some(Pasid(2)), &Translation::Identity),
         Err(Refused::Unsupported { .. })
     ));
     assert!(matches!(
-        driver.install(&slot, Some(Pasid(0x1_0000)), &on_guest),
+        driver.put(&slot, Some(Pasid(0x1_0000)), &on_guest),
         Err(Refused::Pasid { has: 16, needs: 17, .. })
     ));
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
-    driver.install(&slot, None, &on_host).unwrap();
-    assert!(shape(driver.install(&slot, Some(Pasid(1)), &on_guest)), "a PASID above v1");
+    driver.put(&slot, None, &on_host).unwrap();
+    assert!(shape(driver.put(&slot, Some(Pasid(1)), &on_guest)), "a PASID above v1");
     for (root, levels) in [(v1.at, 0), (v1.at, 7), (PhysAddr(v1.at.0 + 8), 4), (PhysAddr(1 << 52), 4)] {
         let what = Translation::Table { root: Root { at: root, levels }, config: &host, tag: host_tag };
-        assert!(shape(driver.install(&slot, None, &what)), "{root} {levels}");
+        assert!(shape(driver.put(&slot, None, &what)), "{root} {levels}");
     }
     let strange = Translation::Table { root: v1, config: &host, tag: guest_tag };
-    assert!(shape(driver.install(&slot, None, &strange)), "a tag for v2");
+    assert!(shape(driver.put(&slot, None, &strange)), "a tag for v2");
     assert!(matches!(
         driver.claim(&Claim { source: NIC, pasid_bits: 0, ats: false }),
         Err(Refused::Claimed { .. })
@@ -279,7 +282,7 @@ fn devices_that_cache_are_told_after_the_iommu() {
     let page = machine.page();
     let (root, leaf) = machine.host(page.phys());
     let slot = claim(&driver, NIC, 0, true);
-    driver.install(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
+    driver.put(&slot, None, &Translation::Table { root, config: &table, tag }).unwrap();
     nic.ats(Some(12));
     assert_eq!(write(&nic, None), Ok(()));
     machine.unmap(leaf);
@@ -328,7 +331,7 @@ fn a_hung_unit_costs_a_bounded_wait_and_blocks_all_the_same() {
     let (root, leaf) = machine.host(page.phys());
     let slot = claim(&driver, NIC, 0, false);
     let on_table = Translation::Table { root, config: &table, tag };
-    driver.install(&slot, None, &on_table).unwrap();
+    driver.put(&slot, None, &on_table).unwrap();
     assert_eq!(write(&nic, None), Ok(()));
     machine.unmap(leaf);
 
@@ -338,16 +341,16 @@ fn a_hung_unit_costs_a_bounded_wait_and_blocks_all_the_same() {
     assert_eq!(hung.iommu, UNIT);
     assert!(machine.platform.now().0 - start.0 < 30_000_000);
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));
-    assert!(matches!(driver.install(&slot, None, &on_table), Err(Refused::Hung(_))));
+    assert!(matches!(driver.put(&slot, None, &on_table), Err(Refused::Hung(_))));
     // A ring that nobody empties fills up, and then the wait is for room.
     let many = vec![flush_of(tag, &[]); 600];
     assert!(driver.flush(&many).is_err());
-    assert!(driver.untag(tag).is_err());
+    assert!(driver.give_back(tag).is_err());
 
     machine.model.set_hung(false);
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed, "what was owed is made good");
     assert!(write(&nic, None).is_err());
-    driver.untag(tag).unwrap();
+    driver.give_back(tag).unwrap();
     machine.settled();
 }
 
@@ -358,7 +361,7 @@ fn what_a_hung_release_left_is_made_good_by_the_next_claim() {
     let driver = machine.bring_up();
     let slot = claim(&driver, NIC, 0, false);
     let page = machine.page();
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     nic.write(None, Iova(page.phys().0), b"through").unwrap();
     machine.model.set_hung(true);
     assert!(matches!(driver.release(slot, false), Blocked::Unconfirmed(_)));
@@ -381,7 +384,7 @@ fn a_unit_that_left_the_bus_is_absent_or_hung_and_never_a_panic() {
     let tag = driver.tag(&Plan::Tables(planned(&driver, 0))).unwrap();
     machine.model.set_gone(true);
     assert!(driver.flush(&[flush_of(tag, &[AtcTarget { source: NIC, pasid: None }])]).is_err());
-    assert!(matches!(driver.install(&slot, None, &Translation::Identity), Err(Refused::Hung(_))));
+    assert!(matches!(driver.put(&slot, None, &Translation::Identity), Err(Refused::Hung(_))));
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));
     let seen = events(&driver);
     assert!(matches!(seen[..], [Event::Unit { code: u64::MAX, .. }]), "{seen:?}");

@@ -3,11 +3,14 @@
 #![cfg(feature = "amdvi")]
 
 mod amdvi_machine;
+#[path = "support/put.rs"]
+mod put;
 
 use amdvi_machine::*;
 use ioward_core::driver::{Blocked, Driver, Plan, Refused, Translation};
 use ioward_models::amdvi::AmdViConfig;
 use ioward_types::Tag;
+use put::Put;
 
 /// Every tag that can still be had.
 fn all_tags(driver: &impl Driver, plan: &Plan) -> Vec<Tag> {
@@ -33,12 +36,12 @@ fn a_change_that_was_not_confirmed_is_blocked_and_made_good_later() {
     let tags = [driver.tag(&plan).unwrap(), driver.tag(&plan).unwrap()];
     let on = |root, tag| Translation::Table { root, config: &config, tag };
     let slot = claim(&driver, NIC, 0, false);
-    driver.install(&slot, None, &on(old, tags[0])).unwrap();
+    driver.put(&slot, None, &on(old, tags[0])).unwrap();
     assert_eq!(write(&nic, None), Ok(()));
 
     // Commands vanish: neither are caches told nor is anything confirmed.
     machine.model.set_command_filter(Some(Box::new(|_, _| false)));
-    assert!(matches!(driver.install(&slot, None, &on(new, tags[1])), Err(Refused::Hung(_))));
+    assert!(matches!(driver.put(&slot, None, &on(new, tags[1])), Err(Refused::Hung(_))));
     assert!(machine.model.meaning(NIC).is_some_and(|meaning| meaning.is_blocked()));
     machine.model.set_command_filter(None);
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
@@ -54,12 +57,12 @@ fn a_tag_whose_flush_was_not_confirmed_is_never_given_out_again() {
     let plan = Plan::Tables(planned(&driver, 0));
     let (kept, given_back) = (driver.tag(&plan).unwrap(), driver.tag(&plan).unwrap());
     machine.model.set_hung(true);
-    assert!(driver.untag(kept).is_err());
+    assert!(driver.give_back(kept).is_err());
     machine.model.set_hung(false);
-    driver.untag(given_back).unwrap();
+    driver.give_back(given_back).unwrap();
     let all = all_tags(&driver, &plan);
     assert!(all.contains(&given_back) && !all.contains(&kept) && !all.contains(&Tag(0)));
-    driver.untag(kept).unwrap();
+    driver.give_back(kept).unwrap();
     assert_eq!(driver.tag(&plan), Ok(kept), "the flush was made good");
 }
 
@@ -72,10 +75,10 @@ fn a_tag_that_an_entry_holds_is_not_given_out_again() {
     let ((v1, _), (v2, _)) = (machine.host(page), machine.guest(page, 4));
     let (one, two) = (driver.tag(&Plan::Tables(host)).unwrap(), driver.tag(&Plan::Tables(guest)).unwrap());
     let (nic, disk) = (claim(&driver, NIC, 0, false), claim(&driver, DISK, 16, false));
-    driver.install(&nic, None, &Translation::Table { root: v1, config: &host, tag: one }).unwrap();
-    driver.install(&disk, None, &Translation::Table { root: v2, config: &guest, tag: two }).unwrap();
-    driver.untag(one).unwrap();
-    driver.untag(two).unwrap();
+    driver.put(&nic, None, &Translation::Table { root: v1, config: &host, tag: one }).unwrap();
+    driver.put(&disk, None, &Translation::Table { root: v2, config: &guest, tag: two }).unwrap();
+    driver.give_back(one).unwrap();
+    driver.give_back(two).unwrap();
     let all = all_tags(&driver, &Plan::Tables(host));
     assert!(!all.contains(&one) && !all.contains(&two));
     machine.settled();
@@ -88,7 +91,7 @@ fn what_is_no_longer_claimed_is_not_confirmed() {
     let mut slot = claim(&driver, NIC, 0, false);
     slot.iommu.0 += 1;
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));
-    assert!(matches!(driver.install(&slot, None, &Translation::Identity), Err(Refused::NoSlot { .. })));
+    assert!(matches!(driver.put(&slot, None, &Translation::Identity), Err(Refused::NoSlot { .. })));
     slot.iommu.0 -= 1;
     slot.source.0 += 1;
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));

@@ -1,14 +1,17 @@
 //! An SMMU that firmware or a crashed kernel left translating.
 #![cfg(feature = "smmuv3")]
 
+#[path = "support/put.rs"]
+mod put;
 mod smmuv3_rig;
 
-use ioward_core::driver::{Driver, Translation};
+use ioward_core::driver::Translation;
 use ioward_drivers::smmuv3::{Adopted, BringUp, BringUpError, Config, SmmuV3};
 use ioward_models::{
     Access, DmaEngine, DmaError, IommuModel, Outcome, Request, Visibility, smmuv3::Features,
 };
 use ioward_types::{Iova, Mmio, Pasid, PhysAddr, SourceId, Tag};
+use put::Put;
 use smmuv3_rig::*;
 use std::sync::{
     Arc,
@@ -57,7 +60,7 @@ fn crashed(features: Features) -> Crashed {
             Some(_) => ioward_core::driver::Slot { iommu: IOMMU, source: SourceId(source), index: 2 },
         };
         // The kernel is gone; nobody gives anything back.
-        driver.install(&slot, pasid, &what).unwrap();
+        driver.put(&slot, pasid, &what).unwrap();
     }
     let devices = [SECOND, FIRST, PASIDS, IDENTITY].map(|source| rig.device(source, false));
     ioward_types::DeviceControl::pasid(&devices[2], Some(4));
@@ -123,7 +126,7 @@ fn adopt_keeps_dma_going_until_its_source_is_claimed() {
         // Nothing that is new is mistaken for something old.
         let own = Table::new(&crashed.rig, &driver, 1);
         own.map(AT, crashed.rig.page(9));
-        driver.install(&slot, None, &own.translation()).unwrap();
+        driver.put(&slot, None, &own.translation()).unwrap();
         assert_eq!(read(&crashed.devices[1], None, AT), Ok(9));
         assert_eq!(crashed.reached(), [true, false, true, true, false]);
         let other = claim(&driver, 0x21b, 0, false);
@@ -131,7 +134,7 @@ fn adopt_keeps_dma_going_until_its_source_is_claimed() {
             let table = Table::new(&crashed.rig, &driver, 0);
             assert!(!crashed.tags.contains(&table.tag), "a VMID that is still in use");
             table.map(AT, crashed.rig.page(8));
-            driver.install(&other, None, &table.translation()).unwrap();
+            driver.put(&other, None, &table.translation()).unwrap();
             assert_eq!(read(&crashed.rig.device(0x21b, false), None, AT), Ok(8));
         }
         assert_eq!(crashed.reached(), [true, false, true, true, false]);

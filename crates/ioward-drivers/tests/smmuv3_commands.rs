@@ -2,12 +2,15 @@
 //! on a list of commands that the specification permits to leave out.
 #![cfg(feature = "smmuv3")]
 
+#[path = "support/put.rs"]
+mod put;
 mod smmuv3_rig;
 
 use ioward_core::driver::{AtcTarget, Blocked, Driver, Translation};
 use ioward_drivers::smmuv3::BringUp;
 use ioward_models::{Visibility, smmuv3::Features};
 use ioward_types::{DeviceControl, Pasid, SourceId};
+use put::Put;
 use smmuv3_rig::*;
 use std::{
     collections::BTreeSet,
@@ -40,39 +43,39 @@ fn life(rig: &Rig, step: &Mutex<&'static str>) {
     second.map(AT, rig.page(4));
 
     at("stage 1 into a blocked entry");
-    driver.install(&slot, None, &one.translation()).unwrap();
+    driver.put(&slot, None, &one.translation()).unwrap();
     is(None, Some(1));
     device.ats(Some(12));
     is(None, Some(1));
     at("another stage 1 table");
-    driver.install(&slot, None, &two.translation()).unwrap();
+    driver.put(&slot, None, &two.translation()).unwrap();
     is(None, Some(2));
     at("stage 2");
-    driver.install(&slot, None, &second.translation()).unwrap();
+    driver.put(&slot, None, &second.translation()).unwrap();
     is(None, Some(4));
     at("from stage 2 to identity");
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     is(None, None);
     let page = rig.page(5);
     assert_eq!(read(&device, None, page.0), Ok(5));
     is(Some(0), None);
     at("from identity to stage 1");
-    driver.install(&slot, None, &one.translation()).unwrap();
+    driver.put(&slot, None, &one.translation()).unwrap();
     is(None, Some(1));
     assert!(read(&device, None, page.0).is_err());
     at("from stage 1 to identity");
-    driver.install(&slot, None, &Translation::Identity).unwrap();
+    driver.put(&slot, None, &Translation::Identity).unwrap();
     is(None, None);
     assert_eq!(read(&device, None, page.0), Ok(5));
     is(Some(0), None);
     at("from identity to another stage 1");
-    driver.install(&slot, None, &two.translation()).unwrap();
+    driver.put(&slot, None, &two.translation()).unwrap();
     is(None, Some(2));
     at("a PASID");
-    driver.install(&slot, Some(Pasid(5)), &three.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &three.translation()).unwrap();
     is(Some(5), Some(3));
     at("another table for the PASID");
-    driver.install(&slot, Some(Pasid(5)), &one.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &one.translation()).unwrap();
     is(Some(5), Some(1));
     is(None, Some(2));
     at("a PASID blocked");
@@ -91,41 +94,41 @@ fn life(rig: &Rig, step: &Mutex<&'static str>) {
     is(None, None);
     at("blocked");
     two.map(AT, rig.page(7));
-    driver.install(&slot, Some(Pasid(5)), &two.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &two.translation()).unwrap();
     is(None, Some(7));
     is(Some(5), Some(7));
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
     is(None, None);
     is(Some(5), None);
     // The device must not come back with what it had.
-    driver.install(&slot, None, &one.translation()).unwrap();
-    driver.install(&slot, Some(Pasid(5)), &one.translation()).unwrap();
+    driver.put(&slot, None, &one.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &one.translation()).unwrap();
     is(None, Some(1));
     is(Some(5), Some(1));
     at("blocked again");
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
     at("after that");
-    driver.install(&slot, None, &two.translation()).unwrap();
-    driver.install(&slot, Some(Pasid(5)), &three.translation()).unwrap();
+    driver.put(&slot, None, &two.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &three.translation()).unwrap();
     is(None, Some(7));
     is(Some(5), Some(3));
     at("a tag given back");
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
     let (shape, tag) = (ioward_core::driver::Plan::Tables(two.config), two.tag);
-    driver.untag(tag).unwrap();
+    driver.give_back(tag).unwrap();
     // The same tag again, for another table.
     let mut again = Table::planned(rig, &driver, shape);
     for _ in 0..1 << 16 {
         if again.tag == tag {
             break;
         }
-        driver.untag(again.tag).unwrap();
+        driver.give_back(again.tag).unwrap();
         again.tag = driver.tag(&shape).unwrap();
     }
     assert_eq!(again.tag, tag);
     again.map(AT, rig.page(9));
-    driver.install(&slot, None, &again.translation()).unwrap();
-    driver.install(&slot, Some(Pasid(5)), &one.translation()).unwrap();
+    driver.put(&slot, None, &again.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &one.translation()).unwrap();
     is(None, Some(9));
     is(Some(5), Some(1));
     at("released");
@@ -134,8 +137,8 @@ fn life(rig: &Rig, step: &Mutex<&'static str>) {
     is(Some(5), None);
     at("claimed again");
     let slot = claim(&driver, SOURCE, 6, true);
-    driver.install(&slot, None, &three.translation()).unwrap();
-    driver.install(&slot, Some(Pasid(5)), &three.translation()).unwrap();
+    driver.put(&slot, None, &three.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(5)), &three.translation()).unwrap();
     is(None, Some(3));
     is(Some(5), Some(3));
     drop(slot);

@@ -1,11 +1,14 @@
 //! What the SMMUv3 driver makes of errors, and of hardware that says what it must not.
 #![cfg(feature = "smmuv3")]
 
+#[path = "support/put.rs"]
+mod put;
 mod smmuv3_bench;
 
 use ioward_core::driver::{Blocked, Driver, Event, FaultCause, Flush, Hung, Plan, Requirements, Translation};
 use ioward_drivers::smmuv3::{BringUp, BringUpError, SmmuV3};
 use ioward_types::{Iova, PhysAddr, Root, Span, Tag};
+use put::Put;
 use smmuv3_bench::*;
 
 const CR0: usize = 0x20;
@@ -58,12 +61,12 @@ fn an_install_whose_invalidation_is_refused_ends_blocked() {
     let (bench, registers, smmu) = bring_up(Ids::LARGE);
     let slot = claim(&smmu, 0x18, 0, false);
     registers.stop_at(0, 1);
-    assert!(smmu.install(&slot, None, &Translation::Identity).is_err());
+    assert!(smmu.put(&slot, None, &Translation::Identity).is_err());
     let base = registers.peek64(STRTAB_BASE) & 0x00ff_ffff_ffff_ffc0;
     let array = bench.load(base).unwrap() & 0x00ff_ffff_ffff_ffc0;
     let entry = || bench.load(array + 0x18 * 64).unwrap() & 0xf;
     assert_eq!(entry(), 1, "V, Config 0b000");
-    smmu.install(&slot, None, &Translation::Identity).unwrap();
+    smmu.put(&slot, None, &Translation::Identity).unwrap();
     assert_eq!(entry(), 9, "V, Config 0b100");
     assert_eq!(smmu.block(&slot, None), Blocked::Confirmed);
 }
@@ -294,10 +297,10 @@ fn no_identification_brings_the_driver_down() {
             smmu.can_walk(&config).expect("it walks what it plans");
             let tag = smmu.tag(&plan).unwrap();
             flush(&smmu, tag).unwrap();
-            smmu.untag(tag).unwrap();
+            smmu.give_back(tag).unwrap();
             let slot = claim(&smmu, 1 + u32::from(bits), bits, false);
             let root = Root { at: PhysAddr(0x8000_0000), levels: 3 };
-            let _ = smmu.install(&slot, None, &Translation::Table { root, config: &config, tag });
+            let _ = smmu.put(&slot, None, &Translation::Table { root, config: &config, tag });
             assert_eq!(smmu.release(slot, false), Blocked::Confirmed);
         }
     }

@@ -5,11 +5,14 @@
 //! combination is decoded, by a decoder written here from ARM IHI 0070 G.b, 5.1 to 5.4, and judged.
 #![cfg(feature = "smmuv3")]
 
+#[path = "support/put.rs"]
+mod put;
 mod smmuv3_bench;
 mod smmuv3_judge;
 
 use ioward_core::driver::{Blocked, Driver, Plan, Requirements, Slot, Translation};
 use ioward_types::{Pasid, PhysAddr, Root, TableConfig, Tag};
+use put::Put;
 use smmuv3_bench::*;
 use smmuv3_judge::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +83,7 @@ impl Machine {
                 return;
             }
             Held::Identity => {
-                return self.smmu.install(&self.slot, pasid, &Translation::Identity).expect("identity");
+                return self.smmu.put(&self.slot, pasid, &Translation::Identity).expect("identity");
             }
             Held::Stage1(n) => (false, n, false),
             Held::Stage2(n) => (true, n, false),
@@ -92,7 +95,7 @@ impl Machine {
         } else {
             Translation::Table { root, config, tag }
         };
-        self.smmu.install(&self.slot, pasid, &what).expect("a table that fits");
+        self.smmu.put(&self.slot, pasid, &what).expect("a table that fits");
     }
 
     fn meaning(&self, pasid: Option<u32>) -> Meaning {

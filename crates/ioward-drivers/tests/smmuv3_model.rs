@@ -1,6 +1,8 @@
 //! The SMMUv3 driver over the model that judges it.
 #![cfg(feature = "smmuv3")]
 
+#[path = "support/put.rs"]
+mod put;
 mod smmuv3_rig;
 
 use ioward_core::driver::{
@@ -10,6 +12,7 @@ use ioward_core::driver::{
 use ioward_drivers::smmuv3::{BringUp, BringUpError, Config};
 use ioward_models::{DmaError, Visibility, smmuv3::Features};
 use ioward_types::{DeviceControl, Format, Iova, Mmio, Nanos, Pasid, PhysAddr, Platform, SourceId};
+use put::Put;
 use smmuv3_rig::*;
 
 const SOURCE: u32 = 0x18;
@@ -67,7 +70,7 @@ fn a_page_is_reached_while_it_is_mapped_and_not_before_or_after() {
         let page = rig.page(7);
         let table = Table::new(&rig, &driver, 0);
         let at = AT & ((1 << table.config.in_bits) - 1);
-        driver.install(&slot, None, &table.translation()).expect(name);
+        driver.put(&slot, None, &table.translation()).expect(name);
         assert_eq!(read(&device, None, at), Err(DmaError::Aborted(Iova(at))), "{name}: nothing is mapped");
         let fault = *faults(&driver).last().expect("it is reported");
         assert_eq!(
@@ -89,11 +92,11 @@ fn a_page_is_reached_while_it_is_mapped_and_not_before_or_after() {
         assert_eq!(read(&device, None, at), Ok(9));
         assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
         assert_eq!(read(&device, None, at), Err(DmaError::Aborted(Iova(at))), "{name}: blocked");
-        driver.install(&slot, None, &Translation::Identity).expect(name);
+        driver.put(&slot, None, &Translation::Identity).expect(name);
         assert_eq!(read(&device, None, page.0), Ok(9), "{name}: identity");
         assert_eq!(driver.release(slot, false), Blocked::Confirmed);
         assert_eq!(read(&device, None, page.0), Err(DmaError::Aborted(Iova(page.0))), "{name}: released");
-        driver.untag(table.tag).expect(name);
+        driver.give_back(table.tag).expect(name);
         let violations = rig.memory.violations().take();
         assert!(violations.is_empty(), "{name}: {violations:#?}");
     }
@@ -120,17 +123,17 @@ fn pasids_have_tables_of_their_own_beside_that_of_their_source() {
         });
         let (low, high) = (1, (1 << bits) - 1);
         let each = || [None, Some(low), Some(high)].map(|pasid| read(&device, pasid, AT).ok());
-        driver.install(&slot, None, &own.translation()).unwrap();
+        driver.put(&slot, None, &own.translation()).unwrap();
         assert_eq!(each(), [Some(1), None, None]);
         assert!(faults(&driver).iter().all(|fault| fault.cause == FaultCause::Blocked));
-        driver.install(&slot, Some(Pasid(low)), &one.translation()).unwrap();
-        driver.install(&slot, Some(Pasid(high)), &two.translation()).unwrap();
+        driver.put(&slot, Some(Pasid(low)), &one.translation()).unwrap();
+        driver.put(&slot, Some(Pasid(high)), &two.translation()).unwrap();
         assert_eq!(each(), [Some(1), Some(2), Some(3)]);
         // Replaced behind the device's back, and the other way round.
-        driver.install(&slot, Some(Pasid(low)), &two.translation()).unwrap();
-        driver.install(&slot, None, &one.translation()).unwrap();
+        driver.put(&slot, Some(Pasid(low)), &two.translation()).unwrap();
+        driver.put(&slot, None, &one.translation()).unwrap();
         assert_eq!(each(), [Some(2), Some(3), Some(3)]);
-        driver.install(&slot, None, &Translation::Identity).unwrap();
+        driver.put(&slot, None, &Translation::Identity).unwrap();
         assert_eq!(read(&device, None, rig.page(8).0), Ok(8));
         assert_eq!(each()[1..], [Some(3), Some(3)]);
         assert_eq!(driver.block(&slot, Some(Pasid(low))), Blocked::Confirmed);
@@ -138,16 +141,16 @@ fn pasids_have_tables_of_their_own_beside_that_of_their_source() {
         assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
         assert_eq!(each(), [None, None, None]);
         // A PASID works without its source.
-        driver.install(&slot, Some(Pasid(high)), &one.translation()).unwrap();
+        driver.put(&slot, Some(Pasid(high)), &one.translation()).unwrap();
         assert_eq!(each(), [None, None, Some(2)]);
         let stage_2 = Table::new(&rig, &driver, 0);
         assert!(matches!(
-            driver.install(&slot, None, &stage_2.translation()),
+            driver.put(&slot, None, &stage_2.translation()),
             Err(Refused::Shape { table: Format::ArmStage2, .. })
         ));
         assert_eq!(each(), [None, None, Some(2)], "a refusal changes nothing");
         for pasid in [0, 1 << bits] {
-            assert!(driver.install(&slot, Some(Pasid(pasid)), &one.translation()).is_err());
+            assert!(driver.put(&slot, Some(Pasid(pasid)), &one.translation()).is_err());
         }
         assert_eq!(driver.release(slot, false), Blocked::Confirmed);
         rig.memory.violations().assert_none();
@@ -167,10 +170,10 @@ fn a_live_source_goes_from_stage_2_to_stage_1_without_a_fault() {
         table
     });
     // A request for each command that the model consumes.
-    driver.install(&slot, None, &tables[0].translation()).unwrap();
+    driver.put(&slot, None, &tables[0].translation()).unwrap();
     let (model, memory) = (rig.model.clone(), rig.memory.clone());
     for table in tables.iter().cycle().take(12) {
-        driver.install(&slot, None, &table.translation()).unwrap();
+        driver.put(&slot, None, &table.translation()).unwrap();
         assert_eq!(read(&device, None, AT), Ok(5));
     }
     assert_eq!(events(&driver), []);
@@ -186,7 +189,7 @@ fn flushes_of_any_size_pass_through_a_queue_of_any_size() {
         let device = rig.device(SOURCE, false);
         let slot = claim(&driver, SOURCE, 0, false);
         let table = Table::new(&rig, &driver, 0);
-        driver.install(&slot, None, &table.translation()).unwrap();
+        driver.put(&slot, None, &table.translation()).unwrap();
         let page = rig.page(1);
         for pages in [1, 2, 3, 5, 31, 33, 64, 65, 200] {
             let at = |n: u64| AT + n * 0x1000;
@@ -214,15 +217,15 @@ fn a_device_forgets_after_the_smmu_and_only_if_it_is_there() {
     let (own, other) = (Table::new(&rig, &driver, 6), Table::new(&rig, &driver, 6));
     own.map(AT, rig.page(1));
     other.map(AT, rig.page(2));
-    driver.install(&slot, None, &own.translation()).unwrap();
-    driver.install(&slot, Some(Pasid(1)), &own.translation()).unwrap();
+    driver.put(&slot, None, &own.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(1)), &own.translation()).unwrap();
     device.ats(Some(12));
     let both = || [None, Some(1)].map(|pasid| read(&device, pasid, AT).ok());
     assert_eq!(both(), [Some(1), Some(1)]);
     // Replaced: the device may not go on with what it has.
-    driver.install(&slot, Some(Pasid(1)), &other.translation()).unwrap();
+    driver.put(&slot, Some(Pasid(1)), &other.translation()).unwrap();
     assert_eq!(both(), [Some(1), Some(2)]);
-    driver.install(&slot, None, &other.translation()).unwrap();
+    driver.put(&slot, None, &other.translation()).unwrap();
     assert_eq!(both(), [Some(2), Some(2)]);
     // Unmapped: neither SMMU nor device.
     other.unmap(AT);
@@ -255,7 +258,7 @@ fn a_hung_smmu_is_told_and_what_was_owed_is_made_good() {
     let (table, other) = (Table::new(&rig, &driver, 0), Table::new(&rig, &driver, 0));
     table.map(AT, rig.page(1));
     other.map(AT, rig.page(2));
-    driver.install(&slot, None, &table.translation()).unwrap();
+    driver.put(&slot, None, &table.translation()).unwrap();
     assert_eq!(read(&device, None, AT), Ok(1));
 
     rig.model.set_hung(true);
@@ -269,8 +272,8 @@ fn a_hung_smmu_is_told_and_what_was_owed_is_made_good() {
     }
     let waited = rig.platform.now().0 - start.0;
     assert!(waited < 3 * config().bound.0, "a queue that is known to be stuck is not waited for: {waited}");
-    assert!(matches!(driver.install(&slot, None, &other.translation()), Err(Refused::Hung(_))));
-    assert!(driver.untag(table.tag).is_err());
+    assert!(matches!(driver.put(&slot, None, &other.translation()), Err(Refused::Hung(_))));
+    assert!(driver.give_back(table.tag).is_err());
     assert!(matches!(
         driver.claim(&Claim { source: SourceId(9), pasid_bits: 0, ats: false }),
         Err(Refused::Hung(_))
@@ -279,9 +282,9 @@ fn a_hung_smmu_is_told_and_what_was_owed_is_made_good() {
     rig.model.set_hung(false);
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
     assert!(read(&device, None, AT).is_err());
-    driver.install(&slot, None, &other.translation()).unwrap();
+    driver.put(&slot, None, &other.translation()).unwrap();
     assert_eq!(read(&device, None, AT), Ok(2));
-    driver.untag(table.tag).unwrap();
+    driver.give_back(table.tag).unwrap();
     let slot_9 = claim(&driver, 9, 0, false);
     assert_eq!(driver.release(slot_9, false), Blocked::Confirmed);
     rig.memory.violations().assert_none();
@@ -296,7 +299,7 @@ fn an_smmu_that_vanishes_is_an_error_and_nothing_worse() {
     let driver = rig.bring_up(BringUp::Cold).unwrap();
     let slot = claim(&driver, SOURCE, 0, false);
     let table = Table::new(&rig, &driver, 0);
-    driver.install(&slot, None, &table.translation()).unwrap();
+    driver.put(&slot, None, &table.translation()).unwrap();
     rig.model.set_gone(true);
     assert!(driver.flush(&[table.flush(AT, 0x1000, &[])]).is_err());
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));
@@ -315,7 +318,7 @@ fn lost_events_are_told() {
     let device = rig.device(SOURCE, false);
     let slot = claim(&driver, SOURCE, 0, false);
     let table = Table::new(&rig, &driver, 0);
-    driver.install(&slot, None, &table.translation()).unwrap();
+    driver.put(&slot, None, &table.translation()).unwrap();
     for round in 0..5 {
         for n in 0..10 {
             assert!(read(&device, None, AT + n * 0x1000).is_err());
@@ -420,16 +423,13 @@ fn what_cannot_be_served_is_refused_by_name() {
     let mut misaligned = own.root;
     misaligned.at = PhysAddr(misaligned.at.0 + 8);
     let what = Translation::Table { root: misaligned, config: &own.config, tag: own.tag };
-    assert!(matches!(driver.install(&slot, None, &what), Err(Refused::Shape { .. })));
+    assert!(matches!(driver.put(&slot, None, &what), Err(Refused::Shape { .. })));
     let what =
         Translation::Table { root: own.root, config: &own.config, tag: ioward_types::Tag(own.tag.0 + 1) };
-    assert!(
-        matches!(driver.install(&slot, None, &what), Err(Refused::Shape { .. })),
-        "a tag nobody was given"
-    );
+    assert!(matches!(driver.put(&slot, None, &what), Err(Refused::Shape { .. })), "a tag nobody was given");
     let mut other_slot = claim(&other, 2, 0, false);
     other_slot.iommu = ioward_types::IommuId(99);
-    assert!(matches!(driver.install(&other_slot, None, &own.translation()), Err(Refused::NoSlot { .. })));
+    assert!(matches!(driver.put(&other_slot, None, &own.translation()), Err(Refused::NoSlot { .. })));
 }
 
 #[test]
@@ -449,7 +449,7 @@ fn memory_that_runs_out_is_told_and_changes_nothing() {
                 table.map(AT, rig.page(1));
                 rig.memory.set_budget(Some(0));
                 assert_eq!(
-                    driver.install(&slot, Some(Pasid(200)), &table.translation()),
+                    driver.put(&slot, Some(Pasid(200)), &table.translation()),
                     Err(Refused::NoMemory(ioward_types::OutOfMemory))
                 );
                 assert_eq!(driver.block(&slot, None), Blocked::Confirmed, "blocking needs no memory");

@@ -6,4 +6,4 @@ extern crate alloc;
 
 mod tree;
 
-pub use tree::{IovaError, IovaTree};
+pub use tree::{IovaError, IovaTree, Reserved};

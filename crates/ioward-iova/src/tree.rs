@@ -1,6 +1,6 @@
 //! The ordered tree of free IOVAs.
 
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
 use ioward_types::{Iova, Span};
 
@@ -36,6 +36,13 @@ impl fmt::Display for IovaError {
     }
 }
 impl core::error::Error for IovaError {}
+
+/// What a reservation or a lowering took away, for [`IovaTree::undo`]. Dropped: it stays away.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Reserved {
+    aperture: Span<Iova>,
+    pieces: Vec<(u64, u64)>,
+}
 
 /// Free and allocated ranges of an aperture. Everything is rounded outward to the granule.
 #[derive(Debug)]
@@ -84,13 +91,21 @@ impl IovaTree {
 
     /// Never to allocate any of `span`. Parts outside the aperture and parts reserved before do not matter; an allocated
     /// part does, and then nothing is reserved.
-    pub fn reserve(&mut self, span: Span<Iova>) -> Result<(), IovaError> {
+    pub fn reserve(&mut self, span: Span<Iova>) -> Result<Reserved, IovaError> {
+        let aperture = self.aperture;
         let Some(span) = span.is_valid().then(|| self.clip(span)).flatten() else {
-            return if span.is_valid() { Ok(()) } else { Err(IovaError::Range(span)) };
+            let nothing = Reserved { aperture, pieces: Vec::new() };
+            return if span.is_valid() { Ok(nothing) } else { Err(IovaError::Range(span)) };
         };
         self.check_unused(span)?;
-        self.take(span);
-        Ok(())
+        Ok(Reserved { aperture, pieces: self.take(span) })
+    }
+
+    /// Takes a reservation or a lowering back: exactly what was free before it is free again. In the reverse order of
+    /// several.
+    pub fn undo(&mut self, reserved: Reserved) {
+        self.aperture = reserved.aperture;
+        reserved.pieces.into_iter().for_each(|(start, bytes)| self.give(start, bytes));
     }
 
     /// Whether no part of `span` is allocated.
@@ -99,9 +114,10 @@ impl IovaTree {
     }
 
     /// From now on IOVAs stay at or below `last`. Fails, and changes nothing, if something above is allocated.
-    pub fn lower(&mut self, last: Iova) -> Result<(), IovaError> {
+    pub fn lower(&mut self, last: Iova) -> Result<Reserved, IovaError> {
+        let aperture = self.aperture;
         if last >= self.aperture.last() {
-            return Ok(());
+            return Ok(Reserved { aperture, pieces: Vec::new() });
         }
         let end = (last.0 | (self.granule - 1))
             - if (last.0 & (self.granule - 1)) == self.granule - 1 { 0 } else { self.granule };
@@ -110,9 +126,9 @@ impl IovaTree {
         }
         let above = Span { start: Iova(end + 1), bytes: self.aperture.last().0 - end };
         self.check_unused(above)?;
-        self.take(above);
+        let pieces = self.take(above);
         self.aperture.bytes = end - self.aperture.start.0 + 1;
-        Ok(())
+        Ok(Reserved { aperture, pieces })
     }
 
     /// `bytes` bytes (rounded up to the granule), the first a multiple of `align` (a power of two), the last at or below
@@ -141,7 +157,12 @@ impl IovaTree {
             return Err(IovaError::NotAllocated(span));
         }
         self.allocated.remove(&span.start.0);
-        let (mut start, mut bytes) = (span.start.0, span.bytes);
+        self.give(span.start.0, span.bytes);
+        Ok(())
+    }
+
+    /// Adds to what is free.
+    fn give(&mut self, mut start: u64, mut bytes: u64) {
         if let Some((&before, &length)) = self.free.range(..start).next_back()
             && before + length == start
         {
@@ -154,7 +175,6 @@ impl IovaTree {
             bytes += length;
         }
         self.free.insert(start, bytes);
-        Ok(())
     }
 
     fn clip(&self, span: Span<Iova>) -> Option<Span<Iova>> {
@@ -172,8 +192,9 @@ impl IovaTree {
         }
     }
 
-    /// Removes `span` from what is free.
-    fn take(&mut self, span: Span<Iova>) {
+    /// Removes `span` from what is free; tells what of it was.
+    fn take(&mut self, span: Span<Iova>) -> Vec<(u64, u64)> {
+        let mut pieces = Vec::new();
         let (first, last) = (span.start.0, span.last().0);
         while let Some((&start, &bytes)) = self.free.range(..=last).next_back() {
             let end = start + (bytes - 1);
@@ -181,6 +202,8 @@ impl IovaTree {
                 break;
             }
             self.free.remove(&start);
+            let (from, to) = (start.max(first), end.min(last));
+            pieces.push((from, to - from + 1));
             if start < first {
                 self.free.insert(start, first - start);
             }
@@ -188,6 +211,7 @@ impl IovaTree {
                 self.free.insert(last + 1, end - last);
             }
         }
+        pieces
     }
 }
 
@@ -230,6 +254,25 @@ mod tests {
         tree.free(high).unwrap();
         tree.lower(Iova(0xffff)).unwrap();
         assert_eq!(tree.alloc(PAGE, PAGE, Iova(u64::MAX)), Ok(span(0xf000, PAGE)));
+    }
+
+    #[test]
+    fn what_is_undone_is_free_again_and_nothing_else() {
+        let mut tree = IovaTree::new(span(0, 1 << 20), PAGE).unwrap();
+        let low = tree.reserve(span(0x3000, 0x2000)).unwrap();
+        let overlapping = tree.reserve(span(0x4000, 0x2000)).unwrap();
+        let narrow = tree.lower(Iova(0xffff)).unwrap();
+        tree.undo(narrow);
+        tree.undo(overlapping);
+        assert_eq!(tree.aperture(), span(0, 1 << 20));
+        assert_eq!(tree.alloc(PAGE, PAGE, Iova(0x5fff)), Ok(span(0x5000, PAGE)));
+        assert_eq!(
+            tree.alloc(PAGE, PAGE, Iova(0x5fff)),
+            Ok(span(0x2000, PAGE)),
+            "the first reservation stays"
+        );
+        tree.undo(low);
+        assert_eq!(tree.alloc(PAGE, PAGE, Iova(0x4fff)), Ok(span(0x4000, PAGE)));
     }
 
     #[derive(Clone, Debug)]

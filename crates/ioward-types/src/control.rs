@@ -4,6 +4,8 @@ use crate::Nanos;
 
 /// Implemented by the kernel's bus code, for each device. The order of calls is the subsystem's: PASID before ATS, the
 /// entry before ATS on, ATS off and its cache flushed before the entry goes, bus mastering off as the last resort.
+///
+/// The calls come while the subsystem is at work, some with interrupts off: none of them may call the subsystem.
 pub trait DeviceControl: Send + Sync {
     /// Lets the device issue requests, or not.
     fn bus_master(&self, on: bool);

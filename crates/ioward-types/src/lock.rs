@@ -4,6 +4,7 @@ use crate::platform::RawLock;
 use core::{
     cell::UnsafeCell,
     fmt,
+    marker::PhantomData,
     ops::{Deref, DerefMut},
 };
 
@@ -32,7 +33,7 @@ impl<L: RawLock, T> Mutex<L, T> {
     /// Waits for the lock; it is given back when the guard is dropped.
     pub fn lock(&self) -> Guard<'_, L, T> {
         let held = self.raw.lock();
-        Guard { mutex: self, held: Some(held) }
+        Guard { mutex: self, held: Some(held), _not_send: PhantomData }
     }
 
     /// The value, which nobody can have locked while it is borrowed alone.
@@ -56,7 +57,11 @@ impl<L, T> fmt::Debug for Mutex<L, T> {
 pub struct Guard<'m, L: RawLock, T> {
     mutex: &'m Mutex<L, T>,
     held: Option<L::Held>,
+    _not_send: PhantomData<*const ()>,
 }
+
+// SAFETY: a shared guard gives `&T` and touches nothing else before it is dropped, which takes the guard itself.
+unsafe impl<L: RawLock, T: Sync> Sync for Guard<'_, L, T> {}
 
 impl<L: RawLock, T> Deref for Guard<'_, L, T> {
     type Target = T;

@@ -33,7 +33,7 @@ use direct::Direct;
 use edu::Edu;
 use ioward::{
     core::{DefaultKind, Policy, Subsystem, driver::Driver},
-    discover::{self, Bus, Facts, Machine, Place},
+    discover::{self, Bus, Facts, Machine, Place, Serving},
     pci::{Bdf, enumerate::Window},
     types::{
         Attributes, IommuId, PhysAddr, SourceId, Span,
@@ -68,7 +68,7 @@ pub unsafe fn run(boot: Boot) -> ! {
     // SAFETY: as promised by the caller.
     match unsafe { try_all(&boot, &mut checks) } {
         Ok(()) => checks.done(),
-        Err(why) => say!("PANIC {why}"),
+        Err(why) => say!("ERROR {why}"),
     }
     off()
 }
@@ -97,6 +97,9 @@ unsafe fn try_all(boot: &Boot, checks: &mut Checks) -> Result<(), String> {
         let name = edu.function.to_string();
         let device =
             machine.devices.iter().find(|device| device.name == name).ok_or("a device was not discovered")?;
+        if let Serving::Unserved(why) = &device.serving {
+            return Err(format!("{name} stays off, since nothing can block it: {why}"));
+        }
         let [(iommu, source)] = device.sources[..] else {
             return Err(format!("{name} is served by {:?}", device.sources));
         };

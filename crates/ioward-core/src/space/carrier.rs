@@ -21,7 +21,7 @@ enum Kind<P: Platform> {
     Requests(Requests<P>),
 }
 
-/// The mappings of a carrier without tables, so that they can be looked up and repeated to another IOMMU.
+/// The mappings of a carrier without tables, so that they can be looked up and copied to another carrier.
 pub struct Requests<P: Platform> {
     page_sizes: u64,
     addr_bits: u8,
@@ -159,19 +159,6 @@ impl<P: Platform> Backing<P> {
             Kind::Tables(table) => table.next_mapped(from).and_then(|at| self.leaf_at(at)),
             Kind::Requests(requests) => requests.shadow.lock().range(from.0..).next().map(|(_, leaf)| *leaf),
         }
-    }
-
-    /// Tells an IOMMU that joins a carrier without tables of every mapping there is.
-    pub fn repeat(&self, unit: &Unit) -> Result<(), Refused> {
-        let Kind::Requests(requests) = &self.kind else { return Ok(()) };
-        let driver = unit
-            .driver
-            .requests()
-            .ok_or(Refused::Unsupported { iommu: unit.driver.id(), what: "map requests" })?;
-        let shadow = requests.shadow.lock();
-        shadow.values().try_for_each(|leaf| {
-            driver.map(unit.tag, leaf.at.start, Span { start: leaf.to, bytes: leaf.at.bytes }, leaf.how)
-        })
     }
 }
 

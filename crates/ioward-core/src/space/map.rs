@@ -95,8 +95,9 @@ impl<P: Platform> AddressSpace<P> {
     /// requests makes it wait.
     ///
     /// # Safety
-    /// Devices may reach `to` until a [`Gather`] for it has finished: until then no reference to it exists and it is not
-    /// reused. After [`MapError::Hung`] that is for ever.
+    /// * Devices may reach `to` until a [`Gather`] for it has finished: until then no reference to it exists and it is not
+    ///   reused. After [`MapError::Hung`] that is for ever.
+    /// * No other map or unmap of a part of the range runs meanwhile.
     pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
         let _inverted =
             crate::mutate::on("rule_16").then(|| crate::order::Held::enter(crate::order::Rank::Control));
@@ -152,7 +153,22 @@ impl<P: Platform> AddressSpace<P> {
 
     /// Takes out whatever is mapped in `span`, whole entries only, and hands it to a [`Gather`] together with `owner`, the
     /// memory that was mapped there. Interrupts may be off.
-    pub fn unmap<O>(&self, span: Span<Iova>, owner: O) -> Result<Gather<'_, P, O>, (UnmapError, O)> {
+    ///
+    /// # Safety
+    /// * What is mapped there was mapped with [`AddressSpace::map`] by whoever calls: it is no [`Mapping`](crate::Mapping)'s.
+    /// * No other map or unmap of a part of the range runs meanwhile: tables that cover the range alone are taken off.
+    /// * Until the gather has finished nothing of the memory is reused, and no other unmap of the range is begun: it would
+    ///   not know of the tables that this one took off.
+    pub unsafe fn unmap<O>(&self, span: Span<Iova>, owner: O) -> Result<Gather<'_, P, O>, (UnmapError, O)> {
+        self.take_out(span, owner)
+    }
+
+    /// As [`AddressSpace::unmap`], for whoever owns the mapping.
+    pub(crate) fn take_out<O>(
+        &self,
+        span: Span<Iova>,
+        owner: O,
+    ) -> Result<Gather<'_, P, O>, (UnmapError, O)> {
         if !span.is_valid() {
             return Err((UnmapError::Empty(span.start), owner));
         }

@@ -13,6 +13,7 @@ mod carrier;
 mod gather;
 mod layout;
 mod map;
+mod narrow;
 mod prepare;
 
 pub use gather::Gather;
@@ -31,7 +32,7 @@ use core::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
 };
-use ioward_iova::{IovaError, IovaTree};
+use ioward_iova::{IovaError, IovaTree, Reserved};
 use ioward_types::{Iova, Platform, Span};
 use layout::Layout;
 
@@ -41,6 +42,8 @@ pub const MAX_CARRIERS: usize = 4;
 /// IOVAs and what they are mapped to, whatever tables realise it.
 pub struct AddressSpace<P: Platform> {
     platform: P,
+    /// Which subsystem it belongs to: that one's turn guards the layout.
+    registry: usize,
     layout: Published<Layout<P>>,
     /// Held for a few entries at a time while a carrier is being filled.
     filling: Ranked<P::Lock, ()>,
@@ -59,10 +62,16 @@ pub struct SpaceStats {
 
 impl<P: Platform> AddressSpace<P> {
     /// An address space without any carrier yet.
-    pub(crate) fn new(platform: P, aperture: Span<Iova>, granule: u64) -> Result<Self, IovaError> {
+    pub(crate) fn new(
+        platform: P,
+        registry: usize,
+        aperture: Span<Iova>,
+        granule: u64,
+    ) -> Result<Self, IovaError> {
         let iova = IovaTree::new(aperture, granule)?;
         Ok(Self {
             platform,
+            registry,
             layout: Published::new(Layout::empty()),
             filling: Ranked::new(Rank::Filling, ()),
             iova: Ranked::new(Rank::Iova, iova),
@@ -99,6 +108,10 @@ impl<P: Platform> AddressSpace<P> {
         &self.platform
     }
 
+    pub(crate) fn registry(&self) -> usize {
+        self.registry
+    }
+
     pub(crate) fn alloc_iova(&self, bytes: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
         let mut iova = self.iova.lock();
         let granule = iova.granule();
@@ -111,21 +124,18 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Never to allocate any of these. All or none: `Err` names one that is in use.
-    pub(crate) fn reserve_iova(&self, spans: &[Span<Iova>]) -> Result<(), Span<Iova>> {
+    fn reserve_iova(&self, spans: &[Span<Iova>]) -> Result<Vec<Reserved>, Span<Iova>> {
         let mut iova = self.iova.lock();
         if let Some(used) = spans.iter().find(|span| !iova.is_unused(**span)) {
             return Err(*used);
         }
         // None is allocated, so none is refused.
-        for span in spans {
-            let _ = iova.reserve(*span);
-        }
-        Ok(())
+        Ok(spans.iter().filter_map(|span| iova.reserve(*span).ok()).collect())
     }
 
-    /// Narrows the aperture.
-    pub(crate) fn lower(&self, last: Iova) -> Result<(), IovaError> {
-        self.iova.lock().lower(last)
+    fn undo_iova(&self, reserved: Vec<Reserved>) {
+        let mut iova = self.iova.lock();
+        reserved.into_iter().rev().for_each(|one| iova.undo(one));
     }
 
     pub(crate) fn quarantine(&self, bytes: u64) {

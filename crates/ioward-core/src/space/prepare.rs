@@ -3,7 +3,6 @@
 use super::{
     AddressSpace, MAX_CARRIERS,
     carrier::Backing,
-    gather::Gather,
     layout::{Carrier, Layout, Target, Unit, granule},
     map::MapError,
 };
@@ -12,7 +11,7 @@ use crate::{
     driver::{AtcTarget, Driver, Flush, Hung, Plan, Refused, Translation},
 };
 use alloc::{sync::Arc, vec::Vec};
-use ioward_types::{Attributes, Iova, Pasid, PhysAddr, Platform, Root, SourceId, Span, TableConfig, Tag};
+use ioward_types::{DeviceControl, Iova, Pasid, PhysAddr, Platform, Root, SourceId, Span, TableConfig, Tag};
 
 /// How much of an old mapping is copied before others get their turn, in bytes of IOVA.
 const STEP: u64 = 1 << 21;
@@ -80,7 +79,8 @@ impl<P: Platform> AddressSpace<P> {
         if result.is_err() {
             for (driver, tag) in tags {
                 // A tag that cannot be given back is leaked: nothing was ever installed under it.
-                let _ = driver.untag(tag);
+                // SAFETY: as just said.
+                let _ = unsafe { driver.untag(tag) };
             }
             layout.carriers.drain(before..).for_each(|carrier| destroy(carrier));
         }
@@ -103,7 +103,13 @@ impl<P: Platform> AddressSpace<P> {
                     let has = space_granule.trailing_zeros() as u8;
                     return Err(AddError::Granule { has, needs: page });
                 }
-                let found = layout.carriers.iter().position(|carrier| carrier.plan == want.plan);
+                // Requests go to one IOMMU: each has a carrier of its own, filled as any other.
+                let by_request = matches!(want.plan, Plan::Requests { .. });
+                let other = |unit: &Unit| unit.driver.id() != want.driver.id();
+                let fits = |carrier: &Carrier<P>| {
+                    carrier.plan == want.plan && !(by_request && carrier.units.iter().any(other))
+                };
+                let found = layout.carriers.iter().position(fits);
                 let at = match found {
                     Some(at) => at,
                     None if layout.carriers.len() == MAX_CARRIERS => return Err(AddError::TooManyCarriers),
@@ -117,9 +123,7 @@ impl<P: Platform> AddressSpace<P> {
                 if carrier.unit(&want.driver).is_none() {
                     let tag = want.driver.tag(&want.plan)?;
                     tags.push((want.driver.clone(), tag));
-                    let unit = Unit::new(want.driver.clone(), tag);
-                    carrier.backing.repeat(&unit)?;
-                    carrier.units.push(unit);
+                    carrier.units.push(Unit::new(want.driver.clone(), tag));
                 }
                 let backing = carrier.backing.clone();
                 match carrier.unit(&want.driver) {
@@ -202,7 +206,8 @@ impl<P: Platform> AddressSpace<P> {
         self.publish(layout);
         if unused {
             // Nothing holds the tag any more; if the IOMMU does not confirm that, the tag is never used again.
-            let result = driver.untag(tag);
+            // SAFETY: the last target that went through it has gone.
+            let result = unsafe { driver.untag(tag) };
             match gone {
                 Some(carrier) if result.is_ok() => destroy(carrier),
                 _ => {}
@@ -212,58 +217,12 @@ impl<P: Platform> AddressSpace<P> {
         Ok(())
     }
 
-    /// Maps what firmware requires, one to one, for good: nobody unmaps it, and no IOVA of it is allocated. All or none.
-    pub(crate) fn require(&self, regions: &[(Span<Iova>, Attributes)]) -> Result<(), AddError> {
-        let spans: Vec<Span<Iova>> = regions.iter().map(|(span, _)| *span).collect();
-        let known = self.snapshot().required;
-        let new = || regions.iter().filter(|(span, _)| !known.contains(span));
-        let fresh: Vec<Span<Iova>> = new().map(|(span, _)| *span).collect();
-        self.reserve_iova(&fresh).map_err(|used| AddError::RegionInUse(physical(used)))?;
-        for (done, (span, how)) in new().enumerate() {
-            // SAFETY: firmware owns the region and asks for exactly this.
-            if let Err(error) = unsafe { self.map(span.start, physical(*span), *how) } {
-                for (earlier, _) in new().take(done) {
-                    let _ = self.unmap(*earlier, ()).map(Gather::finish);
-                }
-                return Err(AddError::LiveIova(error));
-            }
-        }
-        let mut layout = self.snapshot();
-        layout.required.extend(fresh);
-        debug_assert!(spans.iter().all(|span| layout.required.contains(span)));
-        self.publish(layout);
-        Ok(())
-    }
-
-    /// Never to map any of these windows. All or none: `Err` names a mapping that is in one.
-    pub(crate) fn forbid(&self, windows: &[Span<Iova>]) -> Result<(), Span<Iova>> {
-        let mut layout = self.snapshot();
-        let fresh: Vec<Span<Iova>> =
-            windows.iter().filter(|window| !layout.forbidden.contains(window)).copied().collect();
-        if fresh.is_empty() || crate::mutate::on("rule_15_forbidden") {
-            return Ok(());
-        }
-        {
-            let _no_table_is_freed = self.filling.lock();
-            for window in &fresh {
-                let next =
-                    layout.carriers.first().and_then(|carrier| carrier.backing.next_leaf(window.start));
-                if let Some(leaf) = next.filter(|leaf| leaf.at.overlaps(window)) {
-                    return Err(leaf.at);
-                }
-            }
-        }
-        self.reserve_iova(&fresh)?;
-        layout.forbidden.extend(fresh);
-        self.publish(layout);
-        Ok(())
-    }
-
     /// For an address space that no entry holds: gives its tags back, so that its tables can be freed.
     pub(crate) fn discard(&self) {
         let mut layout = self.snapshot();
         for carrier in &mut layout.carriers {
-            carrier.units.retain(|unit| unit.driver.untag(unit.tag).is_err());
+            // SAFETY: no entry holds the address space, says the caller.
+            carrier.units.retain(|unit| unsafe { unit.driver.untag(unit.tag) }.is_err());
         }
         self.publish(layout);
     }
@@ -284,6 +243,27 @@ impl<P: Platform> AddressSpace<P> {
         }
     }
 
+    /// Another device uses a source: it is silenced with the others.
+    pub(crate) fn add_control(
+        &self,
+        driver: &Arc<dyn Driver>,
+        plan: &Plan,
+        source: SourceId,
+        control: &Arc<dyn DeviceControl>,
+    ) {
+        let mut layout = self.snapshot();
+        let carrier = layout.carriers.iter_mut().find(|carrier| carrier.plan == *plan);
+        if let Some(unit) = carrier.and_then(|carrier| carrier.unit(driver)) {
+            let of_it = unit.targets.iter_mut().filter(|target| target.is(source, None));
+            for target in
+                of_it.filter(|target| !target.controls.iter().any(|known| Arc::ptr_eq(known, control)))
+            {
+                target.controls.push(control.clone());
+            }
+            self.publish(layout);
+        }
+    }
+
     /// Forgets a target whose entry was never installed, or whose device is gone for good with its entry blocked.
     pub(crate) fn abandon(
         &self,
@@ -296,12 +276,12 @@ impl<P: Platform> AddressSpace<P> {
         let _ = self.retire(driver, plan, source, pasid);
     }
 
-    fn snapshot(&self) -> Layout<P> {
+    pub(super) fn snapshot(&self) -> Layout<P> {
         let (pin, _) = self.platform.pin();
         self.layout.read(&pin).clone()
     }
 
-    fn publish(&self, layout: Layout<P>) {
+    pub(super) fn publish(&self, layout: Layout<P>) {
         drop(self.layout.replace(&self.platform, layout.sealed()));
         self.platform.fence();
     }
@@ -323,10 +303,6 @@ impl<P: Platform> AddressSpace<P> {
         }
         layout
     }
-}
-
-fn physical(span: Span<Iova>) -> Span<PhysAddr> {
-    Span { start: PhysAddr(span.start.0), bytes: span.bytes }
 }
 
 /// Lets the tables of a carrier be freed. No unit is left on it: each gave its tag back, confirmed.

@@ -76,7 +76,9 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
     }
 }
 
-impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
+// SAFETY: an answer that confirms is given only after the hardware completed the wait that followed the invalidations, and an
+// entry is written from the translation that was given.
+unsafe impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
     fn id(&self) -> IommuId {
         self.unit.id
     }
@@ -176,7 +178,7 @@ impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
         Ok(Tag(id.into()))
     }
 
-    fn untag(&self, tag: Tag) -> Result<(), Hung> {
+    unsafe fn untag(&self, tag: Tag) -> Result<(), Hung> {
         let Ok(id) = u16::try_from(tag.0) else { return Ok(()) };
         let sources = self.sources.lock();
         let held = sources.claimed.values().any(|source| match source.rid {
@@ -200,7 +202,12 @@ impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
         Ok(())
     }
 
-    fn install(&self, slot: &Slot, pasid: Option<Pasid>, what: &Translation<'_>) -> Result<(), Refused> {
+    unsafe fn install(
+        &self,
+        slot: &Slot,
+        pasid: Option<Pasid>,
+        what: &Translation<'_>,
+    ) -> Result<(), Refused> {
         let key = self.key(slot).ok_or(self.refuse_slot(slot))?;
         let mut sources = self.sources.lock();
         let source = sources.claimed.get_mut(&key).ok_or(self.refuse_slot(slot))?;

@@ -205,7 +205,9 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
     }
 }
 
-impl<M: Mmio, P: Platform> Driver for SmmuV3<M, P> {
+// SAFETY: an answer that confirms is given only after the hardware completed the wait that followed the invalidations, and an
+// entry is written from the translation that was given.
+unsafe impl<M: Mmio, P: Platform> Driver for SmmuV3<M, P> {
     fn id(&self) -> IommuId {
         self.id
     }
@@ -266,7 +268,7 @@ impl<M: Mmio, P: Platform> Driver for SmmuV3<M, P> {
         Ok(Meaning { stage, id, granule }.encode())
     }
 
-    fn untag(&self, tag: Tag) -> Result<(), Hung> {
+    unsafe fn untag(&self, tag: Tag) -> Result<(), Hung> {
         // A tag that was never given out names nothing.
         let Some(meaning) = self.live(tag) else { return Ok(()) };
         self.run(&[command::tlbi_tag(meaning, self.flusher.vmid)])?;
@@ -278,7 +280,12 @@ impl<M: Mmio, P: Platform> Driver for SmmuV3<M, P> {
         Ok(())
     }
 
-    fn install(&self, slot: &Slot, pasid: Option<Pasid>, what: &Translation<'_>) -> Result<(), Refused> {
+    unsafe fn install(
+        &self,
+        slot: &Slot,
+        pasid: Option<Pasid>,
+        what: &Translation<'_>,
+    ) -> Result<(), Refused> {
         let mut entries = self.entries.lock();
         match pasid {
             None => self.install_source(&mut entries, slot, what),

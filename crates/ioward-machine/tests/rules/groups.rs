@@ -158,7 +158,8 @@ fn rule_10_equal_plans_share_one_table() {
     for device in &devices {
         device.write(None, Iova(0x9000), b"both").unwrap();
     }
-    space.unmap(Span { start: Iova(0x9000), bytes: 4096 }, ()).unwrap().finish().unwrap();
+    // SAFETY: mapped above by hand.
+    unsafe { space.unmap(Span { start: Iova(0x9000), bytes: 4096 }, ()) }.unwrap().finish().unwrap();
     for device in &devices {
         device.write(None, Iova(0x9000), b"none").unwrap_err();
     }
