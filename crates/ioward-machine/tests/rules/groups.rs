@@ -235,3 +235,27 @@ fn rule_14_an_unserved_device_is_used_only_by_explicit_policy() {
     let mapping = map(&trusting, &bound, b"direct");
     assert!(reads(&loose, None, &mapping, b"direct"));
 }
+
+#[test]
+fn rule_10_an_iommu_without_pasids_serves_its_member_of_a_group_that_has_some() {
+    for reversed in [false, true] {
+        let mut rig = Rig::default();
+        rig.smmu(0, Features { stage1: false, ssid_bits: 0, ..Features::default() });
+        rig.amd(1, AmdViConfig::default());
+        (0..2).for_each(|id| rig.start(id).unwrap());
+        let siblings = [source(0, 8), source(1, 8)];
+        let mut members = [("disk", 0, 0), ("gpu", 1, 8)];
+        if reversed {
+            members.reverse();
+        }
+        let devices = members.map(|(name, iommu, bits)| {
+            rig.device(name, &[(iommu, 8)], false, |desc| {
+                desc.joins = &siblings;
+                desc.pasid = PasidOffer::bits(bits);
+            })
+        });
+        let formats = crate::help::formats(&rig, &devices[0]);
+        assert_eq!(formats, [(source(0, 8), Format::ArmStage2), (source(1, 8), Format::AmdV2)], "{reversed}");
+        rig.violations.assert_none();
+    }
+}
