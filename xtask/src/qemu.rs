@@ -92,7 +92,7 @@ const MACHINES: &[Machine] = &[
         machine: "virt,iommu=none",
         args: &[],
         devices: ON_FIRST_BUS,
-        refusal: Some("stays off, since nothing can block it: no table names an IOMMU for it"),
+        refusal: Some("stays off, since nothing can block it: firmware says that no IOMMU is in the way"),
     },
     Machine {
         name: "x86_64-no-iommu",
