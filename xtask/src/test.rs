@@ -56,7 +56,9 @@ fn lints(tally: &mut Tally) {
 fn documentation(tally: &mut Tally) {
     let mut command = cargo();
     command.args(["doc", "--workspace", "--no-deps", "--quiet"]);
-    tally.check("documentation", show(command.env("RUSTDOCFLAGS", "-D warnings")));
+    // Modules explain themselves to readers of the code too, by links that only they can follow.
+    let flags = "-D warnings -A rustdoc::private_intra_doc_links";
+    tally.check("documentation", show(command.env("RUSTDOCFLAGS", flags)));
 }
 
 fn tests(tally: &mut Tally) {
