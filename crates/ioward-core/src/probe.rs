@@ -198,8 +198,9 @@ impl<P: Platform> State<P> {
         let wants_ats = device.ats.is_some() && device.trusted;
         for (done, source) in sources.iter().enumerate() {
             if let Some(entry) = self.entries.get_mut(source) {
-                if entry.ats && !wants_ats {
-                    // Translated requests are not looked at: the IOMMU could not tell who sends them.
+                if entry.ats {
+                    // An invalidation by requester ID reaches one cache, and translated requests are not looked at: the
+                    // IOMMU could not tell who sends them.
                     let _ = self.unclaim_sources(id, &sources[..done], false);
                     return Err(AddError::SharesAts(*source));
                 }

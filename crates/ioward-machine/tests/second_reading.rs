@@ -135,6 +135,22 @@ fn an_untrusted_device_that_shares_a_source_gets_no_ats() {
     }
 }
 
+/// An invalidation by requester ID reaches one device's cache.
+#[test]
+fn two_devices_of_one_source_never_both_cache_translations() {
+    for kind in KINDS {
+        let rig = rig(kind);
+        let first = rig.device("first", &[(0, 8)], true, |_| {});
+        let second = rig.device("second", &[(0, 8)], true, |_| {});
+        assert_eq!(second.device.status(), Status::Refused(ioward::core::AddError::SharesAts(source(0, 8))));
+        assert!(
+            first.engines[0].is_ats_on()
+                && !second.engines[0].is_ats_on()
+                && !second.engines[0].is_bus_master()
+        );
+    }
+}
+
 #[test]
 fn a_space_that_maps_what_the_groups_fabric_decodes_is_not_attached() {
     for kind in KINDS {
