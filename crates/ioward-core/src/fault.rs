@@ -165,3 +165,59 @@ impl Sources {
         waiting.filter_map(|known| Some(Nanos(known.window?.0.saturating_add(WINDOW.0)))).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::FaultCause;
+    use alloc::string::ToString;
+
+    const NIC: Source = (IommuId(0), SourceId(8));
+
+    fn fault(source: u32) -> Event {
+        let (at, cause) = (Some(Iova(0x1000)), FaultCause::NotMapped);
+        Event::Fault(Fault {
+            source: SourceId(source),
+            pasid: None,
+            at,
+            access: None,
+            cause,
+            name: "F_TRANSLATION",
+        })
+    }
+
+    fn sources() -> Sources {
+        let mut sources = Sources::default();
+        sources.add(NIC, DeviceId { index: 3, generation: 0 }, "nic");
+        sources
+    }
+
+    #[test]
+    fn a_fault_names_its_device() {
+        let report = sources().report(NIC.0, Nanos(0), fault(8)).unwrap();
+        assert_eq!(report.to_string(), "IOMMU 0: F_TRANSLATION of source 0x8: nic at 0x1000 (NotMapped)");
+    }
+
+    #[test]
+    fn a_source_that_faults_on_and_on_is_counted_and_not_shown() {
+        let mut sources = sources();
+        let shown = (0..100).filter_map(|n| sources.report(NIC.0, Nanos(n), fault(8))).count();
+        assert_eq!(shown, BURST as usize);
+        assert_eq!(sources.deadline(), Some(WINDOW), "the count is told when the window ends");
+        let next = sources.report(NIC.0, WINDOW, fault(8));
+        assert!(matches!(next, Some(Report::Fault { suppressed: 92, .. })), "{next:?}");
+        assert_eq!(sources.deadline(), None);
+    }
+
+    #[test]
+    fn made_up_sources_share_one_count_and_take_no_memory() {
+        let mut sources = sources();
+        let shown =
+            (0x1000..0x2000).filter_map(|source| sources.report(NIC.0, Nanos(0), fault(source))).count();
+        assert_eq!(shown, BURST as usize);
+        assert_eq!((sources.by_source.len(), sources.strangers.len()), (1, 1));
+        assert!(sources.report(NIC.0, Nanos(0), fault(8)).is_some(), "known devices are not drowned");
+        sources.remove(NIC, DeviceId { index: 3, generation: 0 });
+        assert!(sources.by_source.is_empty());
+    }
+}

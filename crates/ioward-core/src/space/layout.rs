@@ -126,6 +126,12 @@ impl<P: Platform> Layout<P> {
         }
     }
 
+    /// Where the carrier of this plan is that serves this IOMMU.
+    pub fn carrier_of(&self, plan: &Plan, driver: &Arc<dyn Driver>) -> Option<usize> {
+        let serves = |carrier: &Carrier<P>| carrier.units.iter().any(|unit| unit.driver.id() == driver.id());
+        self.carriers.iter().position(|carrier| carrier.plan == *plan && serves(carrier))
+    }
+
     /// Flushes `span` everywhere. Every unit is tried; the first failure is told.
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
         let mut all = Ok(());

@@ -168,7 +168,8 @@ impl<P: Platform> AddressSpace<P> {
     /// What is to be installed for a plan and an IOMMU that were prepared before.
     pub(crate) fn ready(&self, driver: &Arc<dyn Driver>, plan: &Plan) -> Option<Ready> {
         let mut layout = self.snapshot();
-        let carrier = layout.carriers.iter_mut().find(|carrier| carrier.plan == *plan)?;
+        let at = layout.carrier_of(plan, driver)?;
+        let carrier = &mut layout.carriers[at];
         let tag = carrier.unit(driver)?.tag;
         Some(Ready::new(&carrier.backing, plan, tag))
     }
@@ -186,9 +187,7 @@ impl<P: Platform> AddressSpace<P> {
     ) -> Result<(), Hung> {
         let mut layout = self.snapshot();
         let whole = self.aperture();
-        let Some(at) = layout.carriers.iter().position(|carrier| carrier.plan == *plan) else {
-            return Ok(());
-        };
+        let Some(at) = layout.carrier_of(plan, driver) else { return Ok(()) };
         let Some(unit) = layout.carriers[at].unit(driver) else { return Ok(()) };
         let tag = unit.tag;
         let cached = unit.atc.contains(&AtcTarget { source, pasid });
@@ -236,8 +235,9 @@ impl<P: Platform> AddressSpace<P> {
         pasid: Option<Pasid>,
     ) {
         let mut layout = self.snapshot();
-        let carrier = layout.carriers.iter_mut().find(|carrier| carrier.plan == *plan);
-        if let Some(unit) = carrier.and_then(|carrier| carrier.unit(driver)) {
+        if let Some(at) = layout.carrier_of(plan, driver)
+            && let Some(unit) = layout.carriers[at].unit(driver)
+        {
             unit.forget_cache(source, pasid);
             self.publish(layout);
         }
@@ -252,8 +252,9 @@ impl<P: Platform> AddressSpace<P> {
         control: &Arc<dyn DeviceControl>,
     ) {
         let mut layout = self.snapshot();
-        let carrier = layout.carriers.iter_mut().find(|carrier| carrier.plan == *plan);
-        if let Some(unit) = carrier.and_then(|carrier| carrier.unit(driver)) {
+        if let Some(at) = layout.carrier_of(plan, driver)
+            && let Some(unit) = layout.carriers[at].unit(driver)
+        {
             let of_it = unit.targets.iter_mut().filter(|target| target.is(source, None));
             for target in
                 of_it.filter(|target| !target.controls.iter().any(|known| Arc::ptr_eq(known, control)))
