@@ -431,3 +431,35 @@ fn events_beyond_the_log_are_reported_lost_and_the_log_goes_on() {
     assert_eq!(events(&driver).len(), 1);
     machine.settled();
 }
+
+/// A device that faults while nobody polls must not make the flushes of others fail.
+#[test]
+fn a_full_event_log_does_not_silence_a_device_with_a_cache() {
+    let machine = Machine::new(AmdViConfig::default());
+    let mut config = machine.config();
+    config.event_entries_log2 = 8;
+    let driver =
+        AmdVi::bring_up(UNIT, Bus(machine.model.clone()), config, &machine.platform, BringUp::Cold).unwrap();
+    let (rogue, nic) = (machine.device(DISK, false), machine.device(NIC, true));
+    let page = machine.page();
+    let (root, _) = machine.host(page.phys());
+    let config = planned(&driver, 0);
+    let slot = claim(&driver, NIC, 0, true);
+    let tag = driver.tag(&Plan::Tables(config)).unwrap();
+    driver.put(&slot, None, &Translation::Table { root, config: &config, tag }).unwrap();
+    nic.ats(Some(12));
+    write(&nic, None).unwrap();
+    let target = [AtcTarget { source: NIC, pasid: None }];
+    for faults in [200, 300, 1000] {
+        for _ in 0..faults {
+            assert!(write(&rogue, None).is_err());
+        }
+        driver.flush(&[flush_of(tag, &target)]).unwrap();
+    }
+    let seen = events(&driver);
+    assert!(seen.iter().filter(|event| matches!(event, Event::Fault(_))).count() >= 256, "what fits is kept");
+    assert!(seen.iter().any(|event| matches!(event, Event::Lost(_))), "and the rest is told of");
+    // A device that does not answer is still noticed.
+    nic.set_deaf(true);
+    assert!(driver.flush(&[flush_of(tag, &target)]).is_err());
+}

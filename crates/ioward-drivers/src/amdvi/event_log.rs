@@ -2,9 +2,14 @@
 //!
 //! When it is full, hardware sets EventOverflow, drops events and stops the log; it is then emptied, told to be off,
 //! waited for, and started again.
+//!
+//! Whether a device's IOTLB answered is told by this log alone, so before such an invalidation there must be room in it:
+//! otherwise a device that faults on and on would make every other device's flush fail. What is taken out to make room is
+//! kept for the next poll.
 
 use super::event::{self, Raw};
 use super::unit::Unit;
+use alloc::collections::VecDeque;
 use ioward_core::driver::Hung;
 use ioward_spec::amdvi::{control, registers::buffer, registers::offset, registers::status};
 use ioward_types::{Frames, Mmio, Mutex, OutOfMemory, PhysAddr, Platform};
@@ -21,6 +26,10 @@ struct Ring {
     seen: u32,
     /// Invalidations of device IOTLBs that timed out, and overflows, which may hide some.
     timeouts: u64,
+    /// Taken out to make room, not delivered yet. It never grows beyond what it was made for.
+    kept: VecDeque<Raw>,
+    /// Hardware or `kept` had no room for some.
+    dropped: bool,
 }
 
 /// The ring.
@@ -47,7 +56,9 @@ impl<P: Platform> EventLog<P> {
         let entries = 1u32 << entries_log2;
         let bytes = entries as usize * ENTRY;
         let frames = Frames::new(platform, bytes, bytes, PhysAddr(1 << 52))?;
-        Ok(Self { frames, entries, ring: Mutex::new(Ring { head: 0, seen: 0, timeouts: 0 }) })
+        let kept = VecDeque::with_capacity(entries as usize);
+        let ring = Ring { head: 0, seen: 0, timeouts: 0, kept, dropped: false };
+        Ok(Self { frames, entries, ring: Mutex::new(ring) })
     }
 
     /// Tells hardware where the log is. Logging is off.
@@ -72,6 +83,14 @@ impl<P: Platform> EventLog<P> {
         let mut found =
             Drained { events: [[0; 2]; BATCH], count: 0, overflow: false, lost_tail: None, hung: false };
         let mut ring = self.ring.lock();
+        while let Some(kept) = (found.count < BATCH).then(|| ring.kept.pop_front()).flatten() {
+            found.events[found.count] = kept;
+            found.count += 1;
+        }
+        if found.count != 0 {
+            found.overflow = ring.kept.is_empty() && core::mem::take(&mut ring.dropped);
+            return found;
+        }
         // Cleared before the tail is read: an event that comes later raises it again.
         unit.clear_status(status::EVENT_LOG_INT.mask());
         let tail = match self.tail(unit) {
@@ -87,16 +106,8 @@ impl<P: Platform> EventLog<P> {
         unit.platform.observe();
         self.look(&mut ring, tail, unit);
         while ring.head != tail && found.count < BATCH {
-            found.events[found.count] = self.read(ring.head, unit);
+            found.events[found.count] = self.take(&mut ring, unit);
             found.count += 1;
-            // An entry that is announced and still empty can then be told from an old one.
-            self.frames.store64(ring.head as usize * ENTRY, 0);
-            self.frames.store64(ring.head as usize * ENTRY + 8, 0);
-            let was_seen = ring.seen == ring.head;
-            ring.head = (ring.head + 1) % self.entries;
-            if was_seen {
-                ring.seen = ring.head;
-            }
         }
         if found.count != 0 {
             unit.registers.write64(offset::EVENT_LOG_HEAD, buffer::POINTER.put(ring.head.into()));
@@ -106,6 +117,47 @@ impl<P: Platform> EventLog<P> {
             found.hung = self.restart(unit, &mut ring).is_err();
         }
         found
+    }
+
+    /// Makes room for what a wait may report: a log that is half full is emptied, one that has stopped is started again.
+    pub fn make_room<M: Mmio>(&self, unit: &Unit<M, P>) {
+        let mut ring = self.ring.lock();
+        let Ok(tail) = self.tail(unit) else { return };
+        let used = (tail + self.entries - ring.head) % self.entries;
+        let stopped = unit.status(status::EVENT_OVERFLOW);
+        if !stopped && used < self.entries / 2 {
+            return;
+        }
+        unit.platform.observe();
+        self.look(&mut ring, tail, unit);
+        while ring.head != tail {
+            let raw = self.take(&mut ring, unit);
+            if ring.kept.len() < self.entries as usize {
+                ring.kept.push_back(raw);
+            } else {
+                ring.dropped = true;
+            }
+        }
+        unit.registers.write64(offset::EVENT_LOG_HEAD, buffer::POINTER.put(ring.head.into()));
+        if stopped {
+            ring.dropped = true;
+            // A log that does not start again stays stopped, and what it cannot tell counts as a timeout.
+            let _ = self.restart(unit, &mut ring);
+        }
+    }
+
+    /// Takes the oldest entry out.
+    fn take<M: Mmio>(&self, ring: &mut Ring, unit: &Unit<M, P>) -> Raw {
+        let raw = self.read(ring.head, unit);
+        // An entry that is announced and still empty can then be told from an old one.
+        self.frames.store64(ring.head as usize * ENTRY, 0);
+        self.frames.store64(ring.head as usize * ENTRY + 8, 0);
+        let was_seen = ring.seen == ring.head;
+        ring.head = (ring.head + 1) % self.entries;
+        if was_seen {
+            ring.seen = ring.head;
+        }
+        raw
     }
 
     /// How many invalidations of device IOTLBs have timed out so far, as far as events tell. A log that overflows or

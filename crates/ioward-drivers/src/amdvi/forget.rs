@@ -62,7 +62,10 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
 
     /// How many devices had not answered, before some are asked; none where none will be.
     fn timeouts(&self, ats: bool) -> Option<u64> {
-        ats.then(|| self.events.timeouts(&self.unit))
+        ats.then(|| {
+            self.events.make_room(&self.unit);
+            self.events.timeouts(&self.unit)
+        })
     }
 
     /// Whether every device that was asked answered: the IOMMU completes the wait either way, and logs an event.
