@@ -50,7 +50,8 @@ impl Direct {
         if let Blocked::Unconfirmed(hung) = driver.release(slot, false) {
             return Err(hung.to_string());
         }
-        driver.untag(tag).map_err(|why| why.to_string())?;
+        // SAFETY: the only entry that it was installed in has been released, confirmed.
+        unsafe { driver.untag(tag) }.map_err(|why| why.to_string())?;
         // SAFETY: no entry holds it any more, and caches have forgotten it.
         unsafe { table.destroy() };
         Ok(())
