@@ -122,13 +122,15 @@ fn install_qemu() -> Result<(), String> {
     const PACKAGES: &[&str] = &["qemu-system-arm", "qemu-system-x86", "qemu-system-misc"];
     may_apt()?;
     update()?;
-    let candidate = ask("apt-cache", &["policy", "qemu-system-arm"]).unwrap_or_default();
-    if candidate_major(&candidate) >= QEMU {
+    // Each on its own: one of them may be here already, from elsewhere.
+    let policies = PACKAGES.iter().map(|package| ask("apt-cache", &["policy", package]).unwrap_or_default());
+    let policies: Vec<String> = policies.collect();
+    if policies.iter().all(|policy| candidate_major(policy) >= QEMU) {
         return apt(PACKAGES, None);
     }
     let codename = codename().ok_or("/etc/os-release names no Debian release")?;
     let suite = format!("{codename}-backports");
-    if !candidate.contains(&suite) {
+    if !policies.iter().all(|policy| policy.contains(&suite)) {
         let source = backports(&apt_sources(), &codename)
             .ok_or_else(|| format!("no source of {codename} in /etc/apt to derive {suite} from"))?;
         fs::write(BACKPORTS, source).map_err(|error| format!("{BACKPORTS}: {error}"))?;
