@@ -5,6 +5,10 @@
 //! [`Requirements`]. The trait is object-safe and is called on attach, detach and flush; mapping does not go through it,
 //! except for IOMMUs that take [`MapRequests`].
 
+pub use crate::interrupts::{
+    ApicTarget, Delivery, InterruptCapabilities, InterruptEntries, InterruptFrom, InterruptMessage,
+    InterruptTo, RemapInterrupts,
+};
 use core::fmt;
 use ioward_types::{
     Attributes, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Root, SourceId, Span,
@@ -190,6 +194,15 @@ pub enum Refused {
         /// What is needed, in bits.
         needs: u8,
     },
+    /// No such interrupt entry, or no room for so many.
+    Interrupt {
+        /// Which IOMMU.
+        iommu: IommuId,
+        /// Whose entry.
+        source: SourceId,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// Every tag is in use.
     NoTag {
         /// Which IOMMU.
@@ -250,6 +263,9 @@ impl fmt::Display for Refused {
             Self::NoSlot { iommu, source } => write!(f, "source {source} of IOMMU {iommu} is not claimed"),
             Self::Pasid { iommu, has, needs } => {
                 write!(f, "IOMMU {iommu} has {has} PASID bits where {needs} are needed")
+            }
+            Self::Interrupt { iommu, source, what } => {
+                write!(f, "interrupts of source {source} of IOMMU {iommu}: {what}")
             }
             Self::NoTag { iommu } => write!(f, "IOMMU {iommu} has no tag left"),
             Self::Unsupported { iommu, what } => write!(f, "IOMMU {iommu} lacks {what}"),
@@ -382,12 +398,6 @@ pub trait MapRequests {
     fn map(&self, tag: Tag, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), Refused>;
     /// Unmaps everything in `at`; nothing is reachable after `Ok`.
     fn unmap(&self, tag: Tag, at: Span<Iova>) -> Result<(), Hung>;
-}
-
-/// Interrupt remapping.
-pub trait RemapInterrupts {
-    /// Makes entry `index` of a source remap as `entry` says.
-    fn remap(&self, from: SourceId, index: u16, entry: u128) -> Result<(), Refused>;
 }
 
 /// What an IOMMU reports.

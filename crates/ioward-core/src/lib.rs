@@ -7,6 +7,7 @@ pub mod device;
 pub mod dma;
 pub mod driver;
 pub mod fault;
+pub mod interrupts;
 mod leave;
 pub mod mediated;
 pub mod mutate;

@@ -155,6 +155,7 @@ unsafe impl Driver for Fake {
             page_sizes: SIZES,
             coherent: true,
             dirty: false,
+            snoop: false,
         }))
     }
     fn can_walk(&self, _: &TableConfig) -> Result<(), Refused> {

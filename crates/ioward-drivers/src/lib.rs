@@ -7,5 +7,11 @@ extern crate alloc;
 
 #[cfg(feature = "amdvi")]
 pub mod amdvi;
+#[cfg(feature = "riscv")]
+pub mod riscv;
 #[cfg(feature = "smmuv3")]
 pub mod smmuv3;
+#[cfg(feature = "virtio")]
+pub mod virtio;
+#[cfg(feature = "vtd")]
+pub mod vtd;

@@ -9,18 +9,22 @@
 //!    and RISC-V need is tested on any host.
 //!
 //! [`platform::SimPlatform`] is the `Platform` that drivers and the subsystem run on over simulated [`memory`].
-//! [`dma::DmaEngine`] is the device. IOMMUs: [`amdvi`] and [`smmuv3`].
+//! [`dma::DmaEngine`] is the device. IOMMUs: [`amdvi`], [`riscv`], [`smmuv3`],
+//! [`virtio`] and [`vtd`].
 
 pub mod amdvi;
 pub mod dma;
 pub mod memory;
 pub mod model;
 pub mod platform;
+pub mod riscv;
 pub mod smmuv3;
 pub mod violation;
+pub mod virtio;
+pub mod vtd;
 
 pub use dma::{DmaEngine, DmaError};
 pub use memory::{BusError, Memory, Visibility};
-pub use model::{Access, AtcSink, AtcSpan, IommuModel, Outcome, Request};
+pub use model::{Access, AtcSink, AtcSpan, IommuModel, MessageOutcome, Outcome, Request};
 pub use platform::SimPlatform;
 pub use violation::{Violation, Violations};

@@ -47,6 +47,28 @@ pub enum Outcome {
     Aborted,
 }
 
+/// What an IOMMU does with an interrupt message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MessageOutcome {
+    /// It goes on as it came.
+    Unremapped,
+    /// A table says where it goes.
+    Delivered {
+        /// The vector.
+        vector: u8,
+        /// The APIC ID or logical destination.
+        destination: u32,
+        /// The destination is logical.
+        logical: bool,
+        /// The delivery mode, as processors encode it: 0 fixed, 1 lowest priority, 2 SMI, 4 NMI, 5 INIT, 7 ExtINT.
+        delivery: u8,
+        /// Level triggered.
+        level: bool,
+    },
+    /// It ends here.
+    Aborted,
+}
+
 /// What of a device's translation cache is to be forgotten.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AtcSpan {
@@ -72,6 +94,12 @@ pub trait IommuModel: Mmio {
     fn translate_ahead(&self, request: &Request) -> Outcome;
     /// A request that says it carries a translated address. `Aborted` where the source may not send such.
     fn translated(&self, request: &Request) -> Outcome;
+    /// What becomes of an interrupt message: a write of `data` to `at` by `source`, where `at` is in the range that the
+    /// IOMMU takes for interrupts. A model records the fault itself.
+    fn message(&self, source: SourceId, at: Iova, data: u32) -> MessageOutcome {
+        let _ = (source, at, data);
+        MessageOutcome::Unremapped
+    }
     /// A device with a translation cache is behind it.
     fn connect(&self, source: SourceId, atc: Arc<dyn AtcSink>);
 }

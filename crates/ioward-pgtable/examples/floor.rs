@@ -174,6 +174,7 @@ fn main() {
             page_sizes: K4 | M2 | G1,
             coherent: true,
             dirty: false,
+            snoop: false,
         };
         let name = format.to_string();
         measure(&name, &AnyTable::new(Bench(arena), &config).expect("a configuration that exists"));

@@ -139,6 +139,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             page_sizes: self.sizes,
             coherent: self.coherent,
             dirty: self.rules.dirty,
+            snoop: false,
         }
     }
 

@@ -66,7 +66,7 @@ impl ReadMemory for Cpu<'_> {
 }
 
 fn config(format: Format, page_sizes: u64) -> TableConfig {
-    TableConfig { format, in_bits: 47, out_bits: 48, page_sizes, coherent: true, dirty: false }
+    TableConfig { format, in_bits: 47, out_bits: 48, page_sizes, coherent: true, dirty: false, snoop: false }
 }
 
 fn leads_to(host: &Host, config: &TableConfig, root: Root, at: u64) -> Option<u64> {

@@ -64,7 +64,7 @@ impl ReadMemory for Words {
 
 fn config(format: Format, in_bits: u8) -> TableConfig {
     let page_sizes = K4 | 0x20_0000;
-    TableConfig { format, in_bits, out_bits: 48, page_sizes, coherent: true, dirty: false }
+    TableConfig { format, in_bits, out_bits: 48, page_sizes, coherent: true, dirty: false, snoop: false }
 }
 
 #[test]

@@ -171,6 +171,7 @@ fn table(memory: &Memory, coherent: bool, in_bits: u8) -> Arc<Table<Tiny, Memory
         page_sizes: PAGE,
         coherent,
         dirty: false,
+        snoop: false,
     };
     Arc::new(Table::new(memory.clone(), &config, Options::default()).unwrap())
 }

@@ -12,7 +12,7 @@ const G1: u64 = 0x4000_0000;
 const RW: Attributes = Attributes::READ_WRITE;
 
 fn config(format: Format, in_bits: u8, out_bits: u8, page_sizes: u64) -> TableConfig {
-    TableConfig { format, in_bits, out_bits, page_sizes, coherent: true, dirty: false }
+    TableConfig { format, in_bits, out_bits, page_sizes, coherent: true, dirty: false, snoop: false }
 }
 
 /// One configuration of each format and granule.

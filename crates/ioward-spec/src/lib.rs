@@ -7,12 +7,18 @@
 //! * [`field`]: what a field is: a word, a bit, a width;
 //! * [`amdvi`]: the IOMMU of AMD processors;
 //! * [`lpae`]: Arm VMSAv8-64 translation-table descriptors;
-//! * [`smmuv3`]: Arm System MMU version 3.
+//! * [`riscv`]: the RISC-V IOMMU and its page tables;
+//! * [`smmuv3`]: Arm System MMU version 3;
+//! * [`virtio`]: virtio-iommu;
+//! * [`vtd`]: Intel VT-d and its page tables.
 #![no_std]
 
 pub mod amdvi;
 pub mod field;
 pub mod lpae;
+pub mod riscv;
 pub mod smmuv3;
+pub mod virtio;
+pub mod vtd;
 
 pub use field::Field;

@@ -91,6 +91,12 @@ pub enum IommuKind<'a> {
     SmmuV3(SmmuV3),
     /// AMD I/O virtualization.
     AmdVi(AmdVi),
+    /// Intel VT-d.
+    VtD(VtD),
+    /// RISC-V IOMMU.
+    RiscV(RiscV),
+    /// virtio-iommu.
+    Virtio,
     /// A kind that nothing here drives, by the name that people know.
     Unsupported(&'a str),
 }
@@ -100,6 +106,9 @@ impl fmt::Display for IommuKind<'_> {
         f.pad(match self {
             Self::SmmuV3(_) => "SMMUv3",
             Self::AmdVi(_) => "AMD-Vi",
+            Self::VtD(_) => "VT-d",
+            Self::RiscV(_) => "RISC-V IOMMU",
+            Self::Virtio => "virtio-iommu",
             Self::Unsupported(name) => name,
         })
     }
@@ -143,6 +152,36 @@ pub struct AmdVi {
     pub efr2: Option<u64>,
     /// IVinfo of the whole table: address sizes and DMA protection.
     pub ivinfo: u32,
+}
+
+/// What a DMAR table says about one VT-d remapping unit (VT-d rev 4.1, 8.1 and 8.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct VtD {
+    /// The segment of its devices.
+    pub segment: u16,
+    /// INCLUDE_PCI_ALL: it serves whatever no other unit of the segment names.
+    pub include_all: bool,
+    /// Host address width of the table, in bits: the widest DMA address of the machine.
+    pub host_bits: u8,
+    /// INTR_REMAP of the table: the machine supports interrupt remapping.
+    pub interrupt_remapping: bool,
+    /// X2APIC_OPT_OUT of the table: firmware asks that x2APIC mode is not turned on.
+    pub x2apic_opt_out: bool,
+    /// DMA_CTRL_PLATFORM_OPT_IN of the table: firmware kept DMA out of memory until now, and wants it kept so.
+    pub dma_opt_in: bool,
+}
+
+/// What a RIMT table or a device tree says about one RISC-V IOMMU beyond its registers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RiscV {
+    /// `_HID` of the platform device, or the vendor and device ID as firmware spells it; zero where there is none.
+    pub hid: [u8; 8],
+    /// `_UID`, zero where there is none.
+    pub uid: u16,
+    /// Whether walks and queues are coherent, where firmware says (`dma-noncoherent` of a device tree).
+    pub coherent: Option<bool>,
+    /// How many wired interrupts it has; zero where it sends messages.
+    pub wires: u16,
 }
 
 /// The IVHD block types that describe one IOMMU.

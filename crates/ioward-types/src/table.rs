@@ -55,6 +55,9 @@ pub struct TableConfig {
     pub coherent: bool,
     /// Hardware sets accessed and dirty bits in leaves.
     pub dirty: bool,
+    /// A leaf can force accesses to snoop CPU caches (snoop control of VT-d), and coherent mappings do. Formats without
+    /// such a bit ignore it.
+    pub snoop: bool,
 }
 
 impl TableConfig {

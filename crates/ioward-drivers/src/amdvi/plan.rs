@@ -61,6 +61,7 @@ pub(super) fn plan(
         page_sizes: sizes & fitting,
         coherent,
         dirty: wish.dirty,
+        snoop: false,
     }))
 }
 

@@ -104,6 +104,7 @@ impl Features {
             page_sizes: page_sizes(granule),
             coherent: self.coherent,
             dirty: wish.dirty,
+            snoop: false,
         }))
     }
 

@@ -53,6 +53,7 @@ impl Stage2 {
             page_sizes,
             coherent: true,
             dirty: false,
+            snoop: false,
         }
     }
 }

@@ -179,6 +179,7 @@ fn rule_11_a_table_that_the_iommu_cannot_walk_is_refused_with_both_sides_named()
         page_sizes: 0x4020_1000,
         coherent: true,
         dirty: false,
+        snoop: false,
     };
     // SAFETY: it must not be installed.
     let refused = unsafe { owned.attach_foreign(Root { at, levels: 4 }, config) };

@@ -432,6 +432,7 @@ pub fn configurations() -> Vec<TableConfig> {
         page_sizes,
         coherent: true,
         dirty: false,
+        snoop: false,
     };
     let mut all = vec![];
     for format in [Format::ArmStage1, Format::ArmStage2] {

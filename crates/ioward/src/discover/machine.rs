@@ -6,7 +6,7 @@ use core::fmt;
 use ioward_core::device::{DeviceDesc, PasidOffer, Region, Source};
 use ioward_types::{
     DeviceControl, IommuId, PhysAddr, Span,
-    describe::{AmdVi, Interrupt, IommuKind, NodeId, PciFunction, PciHost, SmmuV3, Table},
+    describe::{AmdVi, Interrupt, IommuKind, NodeId, PciFunction, PciHost, RiscV, SmmuV3, Table, VtD},
 };
 
 /// A machine, as far as DMA is concerned.
@@ -78,6 +78,12 @@ pub enum UnitKind {
     SmmuV3(SmmuV3),
     /// AMD-Vi.
     AmdVi(AmdVi),
+    /// VT-d.
+    VtD(VtD),
+    /// RISC-V IOMMU.
+    RiscV(RiscV),
+    /// virtio-iommu.
+    Virtio,
     /// A kind that nothing here drives, by the name that people know.
     Unsupported(String),
 }
@@ -87,6 +93,9 @@ impl UnitKind {
         match kind {
             IommuKind::SmmuV3(smmu) => Self::SmmuV3(*smmu),
             IommuKind::AmdVi(amd) => Self::AmdVi(*amd),
+            IommuKind::VtD(vtd) => Self::VtD(*vtd),
+            IommuKind::RiscV(riscv) => Self::RiscV(*riscv),
+            IommuKind::Virtio => Self::Virtio,
             IommuKind::Unsupported(name) => Self::Unsupported((*name).into()),
             _ => Self::Unsupported("unknown".into()),
         }
@@ -102,6 +111,9 @@ impl fmt::Display for UnitKind {
         f.pad(match self {
             Self::SmmuV3(_) => "SMMUv3",
             Self::AmdVi(_) => "AMD-Vi",
+            Self::VtD(_) => "VT-d",
+            Self::RiscV(_) => "RISC-V IOMMU",
+            Self::Virtio => "virtio-iommu",
             Self::Unsupported(name) => name,
         })
     }
