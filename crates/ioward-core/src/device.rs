@@ -30,8 +30,14 @@ pub struct DeviceDesc<'a> {
     pub dirty: bool,
     /// It is built into the machine. A device that is not (an external port) gets the untrusted policy and no ATS.
     pub trusted: bool,
+    /// It is a bridge: what devices below it may do depends on its bus mastering, so that is never turned off. Each of them
+    /// is kept off by its own.
+    pub bridge: bool,
     /// Regions that firmware says are special for it.
     pub regions: &'a [Region],
+    /// The controllers behind its doorbells tell devices apart (a GIC ITS, an IMSIC behind MSI page tables): a message
+    /// raises an interrupt only where the controller knows it for this device.
+    pub isolated_doorbells: bool,
     /// How the bus obeys.
     pub control: Arc<dyn DeviceControl>,
 }
@@ -49,7 +55,9 @@ impl<'a> DeviceDesc<'a> {
             coherent: false,
             dirty: false,
             trusted: true,
+            bridge: false,
             regions: &[],
+            isolated_doorbells: false,
             control,
         }
     }
@@ -137,6 +145,9 @@ pub enum RegionKind {
     },
     /// Nothing may be mapped there: interrupt windows, what a host bridge decodes.
     Forbidden,
+    /// The device writes its message-signalled interrupts there, and the IOMMU translates them like any other write (Arm,
+    /// RISC-V). Every paging domain of the group contains it, the owner's too, one to one and to write only; parked does not.
+    Doorbell,
 }
 
 /// Names a device for logs and look-ups. It carries a generation: the number of a removed device names nothing.

@@ -18,6 +18,7 @@ mod probe;
 mod publish;
 pub mod registry;
 pub mod space;
+mod special;
 mod state;
 mod turn;
 
@@ -30,5 +31,7 @@ pub use fault::Report;
 pub use mediated::{Mediated, OwnedMediated};
 pub use owner::{OwnedGroup, PasidError, TakeError, Unbound};
 pub use policy::{DefaultKind, GroupView, Policy, UnservedKind};
-pub use registry::{BindError, Bound, Device, DomainInfo, GroupInfo, RegisterError, ResetError, Subsystem};
+pub use registry::{
+    BindError, Bound, Device, DomainInfo, GroupInfo, InterruptIsolation, RegisterError, ResetError, Subsystem,
+};
 pub use space::{AddressSpace, Gather, MapError, SpaceStats, UnmapError};

@@ -5,6 +5,7 @@ use crate::{
     driver::{Blocked, Hung, Plan, Requirements},
     registry::{Bound, Subsystem},
     space::AddressSpace,
+    special::Use,
     state::{ForeignTable, Installed, Rid, State},
 };
 use alloc::{sync::Arc, vec::Vec};
@@ -153,8 +154,14 @@ impl<P: Platform> OwnedGroup<P> {
         let whole_group = state.requirements(self.group, None);
         let requirements = if crate::mutate::on("rule_04") { *wish } else { both(&whole_group, wish) };
         let sources = state.sources(self.group, None);
-        let (space, _) =
-            state.make_space(self.subsystem.platform(), self.group, None, &sources, &requirements, false)?;
+        let (space, _) = state.make_space(
+            self.subsystem.platform(),
+            self.group,
+            None,
+            &sources,
+            &requirements,
+            Use::Owner,
+        )?;
         space.discard();
         Ok(space)
     }
@@ -165,6 +172,7 @@ impl<P: Platform> OwnedGroup<P> {
         let mut state = self.subsystem.turn();
         let requirements = state.requirements(self.group, None);
         let sources = state.sources(self.group, None);
+        state.ring(self.group, space)?;
         state.install_space(&sources, None, space, &requirements)?;
         confirmed(&state, &sources)
     }
@@ -278,7 +286,8 @@ impl<P: Platform> Bound<P> {
             state.device(self.id()).and_then(|device| device.group).ok_or(PasidError::NoDevice(self.id()))?;
         let requirements = both(&state.requirements(group, None), wish);
         let sources = state.device(self.id()).map(|device| device.sources.clone()).unwrap_or_default();
-        let made = state.make_space(self.subsystem().platform(), group, None, &sources, &requirements, false);
+        let made =
+            state.make_space(self.subsystem().platform(), group, None, &sources, &requirements, Use::Pasid);
         let (space, _) = made.map_err(PasidError::Refused)?;
         space.discard();
         Ok(space)

@@ -3,12 +3,13 @@
 use crate::{
     device::{AddError, DeviceId, GroupId, PasidDenied, RegionKind, Source, Status},
     driver::{Blocked, Claim, Plan, Requirements},
-    policy::DefaultKind,
+    policy::{DefaultKind, UnservedKind},
     space::{AddressSpace, Want},
+    special::Use,
     state::{Entry, Group, Installed, Rid, State},
 };
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
-use ioward_types::{Attributes, IommuId, Iova, Platform, Span};
+use ioward_types::{IommuId, Iova, Platform, Span};
 
 /// The widest PASID there is, in bits (PCI Express 6.0, 7.8.9).
 const MAX_PASID_BITS: u8 = 20;
@@ -48,6 +49,7 @@ impl<P: Platform> State<P> {
                 }
             }
         }
+        let trusts = self.policy.unserved == UnservedKind::Trust || crate::mutate::on("rule_14_unserved");
         let Some(device) = self.device_mut(id) else { return };
         let was_off = !matches!(device.status, Status::Served | Status::Unserved);
         device.status = status;
@@ -65,8 +67,9 @@ impl<P: Platform> State<P> {
                     control.bus_master(true);
                 }
             }
-            Status::Unserved => {}
-            Status::Waiting(_) | Status::Refused(_) => device.control.bus_master(false),
+            // Nothing can block it but its own bus mastering.
+            Status::Unserved if trusts => {}
+            Status::Unserved | Status::Waiting(_) | Status::Refused(_) => device.control.bus_master(false),
         }
     }
 
@@ -372,9 +375,9 @@ impl<P: Platform> State<P> {
         requirements: &Requirements,
     ) -> Result<(), AddError> {
         let wants = self.wants(all, None, requirements)?;
-        let (regions, forbidden) = self.region_spans(group, Some(newcomer), space.granule(), &wants)?;
+        let special = self.region_spans(group, Some(newcomer), space.granule(), &wants)?;
         let last = last_iova(&wants, requirements);
-        let narrowed = space.narrow(&forbidden, last, &regions)?;
+        let narrowed = space.narrow(&special.forbidden, last, &special.mapped(Use::Kernel))?;
         let stale = |(source, want): &(&Source, &Want)| match self.entries.get(source).map(|entry| &entry.rid)
         {
             Some(Installed::Paging { space: on, plan }) => !Arc::ptr_eq(on, space) || *plan != want.plan,
@@ -402,7 +405,7 @@ impl<P: Platform> State<P> {
             DefaultKind::Blocked => self.put_on(&all, &Rid::Blocked, requirements).map(|()| Rid::Blocked),
             DefaultKind::Identity => self.put_on(&all, &Rid::Identity, requirements).map(|()| Rid::Identity),
             DefaultKind::Paging => self
-                .make_space(platform, group, newcomer, &all, requirements, true)
+                .make_space(platform, group, newcomer, &all, requirements, Use::Kernel)
                 .and_then(|(space, wants)| {
                     let plans =
                         wants.iter().map(|want| Installed::Paging { space: space.clone(), plan: want.plan });
@@ -451,11 +454,10 @@ impl<P: Platform> State<P> {
             return Ok(None);
         }
         let sources = self.sources(group, newcomer);
-        Ok(Some(self.make_space(platform, group, newcomer, &sources, requirements, true)?.0))
+        Ok(Some(self.make_space(platform, group, newcomer, &sources, requirements, Use::Parked)?.0))
     }
 
-    /// An address space that is ready for `sources`: complete (rule 3), and, for the kernel's own use, with every required
-    /// region mapped (rule 15).
+    /// An address space that is ready for `sources`: complete (rule 3), with what its use needs mapped (rule 15).
     pub fn make_space(
         &self,
         platform: &P,
@@ -463,16 +465,19 @@ impl<P: Platform> State<P> {
         newcomer: Option<DeviceId>,
         sources: &[Source],
         requirements: &Requirements,
-        with_required: bool,
+        is_for: Use,
     ) -> Result<(Arc<AddressSpace<P>>, Vec<Want>), AddError> {
         let wants = self.wants(sources, None, requirements)?;
         let granule = wants.iter().map(|want| crate::space::granule(&want.plan)).max().unwrap_or(4096);
-        let (regions, forbidden) = self.region_spans(group, newcomer, granule, &wants)?;
+        let special = self.region_spans(group, newcomer, granule, &wants)?;
         // The kernel's own domains leave room for a device with PASIDs that comes while they are in use (rule 7): its plan
         // may have fewer bits.
         let wider = Requirements { pasid_bits: 1, ..*requirements };
-        let later =
-            if with_required { self.wants(sources, None, &wider).unwrap_or_default() } else { Vec::new() };
+        let later = if is_for == Use::Owner {
+            Vec::new()
+        } else {
+            self.wants(sources, None, &wider).unwrap_or_default()
+        };
         let last = Iova(
             last_iova(&wants, requirements).min(last_iova(&later, requirements)).0 & !(granule - 1)
                 | (granule - 1),
@@ -481,40 +486,13 @@ impl<P: Platform> State<P> {
         let aperture = Span { start: Iova(0), bytes };
         let new = AddressSpace::new(platform.clone(), self.registry, aperture, granule);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
-        space.forbid(&forbidden)?;
+        space.forbid(&special.forbidden)?;
         if !crate::mutate::on("rule_03") {
             space.prepare(&wants)?;
         }
-        let none = !with_required || crate::mutate::on("rule_15");
-        space.require(if none { &[] } else { &regions }).inspect_err(|_| space.discard())?;
+        let regions = if crate::mutate::on("rule_15") { Vec::new() } else { special.mapped(is_for) };
+        space.require(&regions).inspect_err(|_| space.discard())?;
         Ok((space, wants))
-    }
-
-    /// What the group's members require and what none of them may map, in pages of `granule`.
-    #[expect(clippy::type_complexity, reason = "two lists of different things")]
-    fn region_spans(
-        &self,
-        group: GroupId,
-        newcomer: Option<DeviceId>,
-        granule: u64,
-        wants: &[Want],
-    ) -> Result<(Vec<(Span<Iova>, Attributes)>, Vec<Span<Iova>>), AddError> {
-        let mut required: Vec<(Span<Iova>, Attributes)> = Vec::new();
-        let mut forbidden: Vec<Span<Iova>> =
-            wants.iter().flat_map(|want| want.driver.forbidden()).copied().collect();
-        for region in self.regions(group, newcomer) {
-            let span = Span { start: Iova(region.span.start.0), bytes: region.span.bytes };
-            let span = span.align_outward(granule).ok_or(AddError::RegionsOverlap(region.span))?;
-            match region.kind {
-                RegionKind::Forbidden => forbidden.push(span),
-                RegionKind::Required { how, .. } => merge_into(&mut required, span, how),
-            }
-        }
-        let clash = required.iter().find(|(span, _)| forbidden.iter().any(|other| other.overlaps(span)));
-        match clash {
-            Some((span, _)) => Err(AddError::RegionsOverlap(physical(*span))),
-            None => Ok((required, forbidden)),
-        }
     }
 }
 
@@ -526,22 +504,4 @@ fn last_iova(wants: &[Want], requirements: &Requirements) -> Iova {
     });
     let bits = widths.chain([requirements.addr_bits]).min().unwrap_or(64);
     Iova(if bits >= 64 { u64::MAX } else { (1 << bits) - 1 })
-}
-
-/// Adds a span; spans that overlap become one with the rights of both.
-fn merge_into(spans: &mut Vec<(Span<Iova>, Attributes)>, mut span: Span<Iova>, mut how: Attributes) {
-    spans.retain(|(other, rights)| {
-        if !other.overlaps(&span) {
-            return true;
-        }
-        let (first, last) = (span.start.min(other.start), span.last().max(other.last()));
-        span = Span::inclusive(first, last).unwrap_or(span);
-        how = Attributes { read: how.read | rights.read, write: how.write | rights.write, ..how };
-        false
-    });
-    spans.push((span, how));
-}
-
-fn physical(span: Span<Iova>) -> Span<ioward_types::PhysAddr> {
-    Span { start: ioward_types::PhysAddr(span.start.0), bytes: span.bytes }
 }

@@ -17,7 +17,7 @@ use core::{
     fmt,
     sync::atomic::{AtomicUsize, Ordering},
 };
-use ioward_types::{IommuId, Iova, Nanos, Platform};
+use ioward_types::{DeviceControl, IommuId, Iova, Nanos, Platform};
 
 /// The IOMMU subsystem of a machine. Clones are the same.
 pub struct Subsystem<P: Platform>(Arc<Registry<P>>);
@@ -126,7 +126,12 @@ impl<P: Platform> Subsystem<P> {
             dirty: device.dirty,
             trusted: device.trusted,
             regions: device.regions.into(),
-            control: device.control.clone(),
+            isolated_doorbells: device.isolated_doorbells,
+            control: if device.bridge {
+                Arc::new(KeptOn(device.control.clone()))
+            } else {
+                device.control.clone()
+            },
             status: Status::Waiting(first),
             group: None,
             bound: false,
@@ -188,6 +193,14 @@ impl<P: Platform> Subsystem<P> {
         Some(GroupInfo { members: group.members.clone(), owner: group.owner, domains, aperture })
     }
 
+    /// Whether the interrupts of a group's devices are isolated: whether what they write can raise no interrupt but their
+    /// own. Who takes a group for somebody that is not trusted asks first.
+    pub fn interrupts(&self, id: GroupId) -> Option<InterruptIsolation> {
+        let state = self.turn();
+        state.group(id)?;
+        Some(isolation(&state, id))
+    }
+
     /// Takes a group for a user (rule 13). Its devices are on parked or blocked until the owner attaches something.
     pub fn take(&self, group: GroupId, owner: &'static str) -> Result<OwnedGroup<P>, TakeError> {
         OwnedGroup::take(self, group, owner)
@@ -217,6 +230,62 @@ impl<P: Platform> Subsystem<P> {
 impl<P: Platform> fmt::Debug for Subsystem<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.devices()).finish()
+    }
+}
+
+/// Whether the interrupts of a group's devices are isolated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum InterruptIsolation {
+    /// Every message of every member is checked against entries of its own source, by the IOMMU or by the controller
+    /// behind its doorbell.
+    Isolated,
+    /// The messages of this source are not checked: a write of its can raise anybody's interrupt.
+    Open(Source),
+    /// This member is served by no IOMMU.
+    Unserved(DeviceId),
+}
+
+/// An IOMMU that takes messages for itself checks them, or not. Where messages are translated like other writes, a device
+/// reaches the doorbells that its domain contains and no other, so the controller's word on each of them counts.
+fn isolation<P: Platform>(state: &State<P>, group: GroupId) -> InterruptIsolation {
+    for (id, device) in state.members(group) {
+        if device.status != Status::Served {
+            return InterruptIsolation::Unserved(id);
+        }
+        for source in &device.sources {
+            let Some(driver) = state.driver(source.0) else { return InterruptIsolation::Unserved(id) };
+            let checked = match driver.interrupts() {
+                Some(interrupts) => interrupts.isolates(source.1),
+                None => device.isolated_doorbells && driver.forbidden().is_empty(),
+            };
+            if !checked {
+                return InterruptIsolation::Open(*source);
+            }
+        }
+    }
+    InterruptIsolation::Isolated
+}
+
+/// A bridge as the bus controls it: everything but its bus mastering, on which others depend, can be turned off.
+struct KeptOn(Arc<dyn DeviceControl>);
+
+impl DeviceControl for KeptOn {
+    fn bus_master(&self, on: bool) {
+        if on {
+            self.0.bus_master(true);
+        }
+    }
+    fn pasid(&self, bits: Option<u8>) {
+        self.0.pasid(bits);
+    }
+    fn ats(&self, page_shift: Option<u8>) {
+        self.0.ats(page_shift);
+    }
+    fn page_requests(&self, outstanding: Option<u32>) {
+        self.0.page_requests(outstanding);
+    }
+    fn reset(&self) -> Result<(), Nanos> {
+        self.0.reset()
     }
 }
 

@@ -68,6 +68,7 @@ pub struct DeviceRecord {
     pub dirty: bool,
     pub trusted: bool,
     pub regions: Vec<Region>,
+    pub isolated_doorbells: bool,
     pub control: Arc<dyn DeviceControl>,
     pub status: Status,
     pub group: Option<GroupId>,

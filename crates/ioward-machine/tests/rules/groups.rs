@@ -229,6 +229,7 @@ fn rule_14_an_unserved_device_is_used_only_by_explicit_policy() {
     let loose = rig.device("loose", &[], false, desc);
     assert_eq!(loose.device.status(), Status::Unserved);
     assert!(matches!(loose.device.bind(), Err(BindError::NotServed(Status::Unserved))));
+    assert_eq!(loose.write(None, Iova(0x1000), b"whatever firmware started"), Err(DmaError::Silenced));
     let trusting = Rig::new(Policy { unserved: UnservedKind::Trust, ..Policy::default() });
     let loose = trusting.device("loose", &[], false, desc);
     let bound = loose.device.bind().unwrap();
@@ -259,4 +260,15 @@ fn rule_10_an_iommu_without_pasids_serves_its_member_of_a_group_that_has_some() 
         assert_eq!(formats, [(source(0, 8), Format::ArmStage2), (source(1, 8), Format::AmdV2)], "{reversed}");
         rig.violations.assert_none();
     }
+}
+
+#[test]
+fn rule_14_a_bridge_is_never_silenced_and_what_is_below_it_is() {
+    let rig = Rig::default();
+    let bridge = rig.device("bridge", &[(3, 8)], false, |desc| desc.bridge = true);
+    let below = rig.device("below", &[(3, 16)], false, |_| {});
+    let unserved = rig.device("unserved bridge", &[], false, |desc| desc.bridge = true);
+    assert_eq!(bridge.device.status(), Status::Waiting(IommuId(3)));
+    assert!(bridge.engines[0].is_bus_master() && unserved.engines[0].is_bus_master());
+    assert!(!below.engines[0].is_bus_master());
 }

@@ -1,9 +1,12 @@
 //! Rules 15 and 16: regions that are special, and the order of locks.
 
 use crate::help::{KINDS, Kind, add, group_of, map, reads, rig, source};
-use ioward::core::{AddError, Dma, FrameBuffer, MapError, Region, RegionKind, Status, TakeError, Unbound};
+use ioward::core::{
+    AddError, Dma, FrameBuffer, InterruptIsolation, MapError, Region, RegionKind, Status, TakeError, Unbound,
+};
 use ioward::types::{Attributes, Direction, Iova, PhysAddr, Platform, Span};
 use ioward_machine::Rig;
+use ioward_models::DmaError;
 
 /// A region of two pages that firmware keeps something in.
 fn firmware_region(rig: &Rig, relaxable: bool) -> Region {
@@ -169,4 +172,61 @@ fn rule_16_locks_are_taken_in_order_and_mapping_takes_none_of_a_group() {
 fn rule_16_an_inversion_is_noticed() {
     let _inner = ioward::core::order::Held::enter(ioward::core::order::Rank::Iova);
     let _outer = ioward::core::order::Held::enter(ioward::core::order::Rank::Control);
+}
+
+/// Where devices write their interrupts.
+const DOORBELL: Region =
+    Region { span: Span { start: PhysAddr(0x0808_0000), bytes: 0x1_0000 }, kind: RegionKind::Doorbell };
+
+#[test]
+fn rule_15_the_kernels_and_an_owners_domain_contain_the_doorbell_and_parked_does_not() {
+    for kind in KINDS {
+        let rig = rig(kind);
+        let nic = rig.device("nic", &[(0, 8)], false, |desc| desc.regions = std::slice::from_ref(&DOORBELL));
+        let other = rig.device("other", &[(0, 16)], false, |_| {});
+        // No memory is there: a write that gets through ends beyond the IOMMU.
+        let rings = |endpoint: &ioward_machine::Endpoint| {
+            let at = DOORBELL.span.start.0 + 0x40;
+            endpoint.write(None, Iova(at), &[1, 0, 0, 0]) == Err(DmaError::Bus(PhysAddr(at)))
+        };
+        assert!(rings(&nic) && !rings(&other), "{kind:?}");
+        let owned = rig.subsystem.take(group_of(&nic), "vmm").unwrap();
+        assert!(!rings(&nic), "parked");
+        let space = Unbound::default().bind(&owned).unwrap();
+        owned.attach(&space).unwrap();
+        assert!(rings(&nic), "owned");
+        // SAFETY: nothing is mapped: the address is refused.
+        let taken = unsafe {
+            space.map(
+                Iova(DOORBELL.span.start.0),
+                Span { start: PhysAddr(0x1000), bytes: 0x1000 },
+                Attributes::READ,
+            )
+        };
+        assert!(taken.is_err(), "{taken:?}");
+        drop(owned);
+        assert!(rings(&nic), "the kernel's again");
+    }
+}
+
+#[test]
+fn rule_15_a_doorbell_that_firmware_keeps_from_the_iommu_is_not_mapped() {
+    let rig = rig(Kind::Smmu);
+    let window = Region { kind: RegionKind::Forbidden, ..DOORBELL };
+    let nic =
+        rig.device("nic", &[(0, 8)], false, |desc| desc.regions = Box::leak(Box::new([DOORBELL, window])));
+    assert_eq!(nic.device.status(), Status::Served);
+    nic.write(None, Iova(DOORBELL.span.start.0), &[1]).unwrap_err();
+    assert_eq!(rig.reports().len(), 1);
+}
+
+#[test]
+fn interrupts_are_isolated_only_where_the_doorbells_controller_tells_devices_apart() {
+    let rig = rig(Kind::Smmu);
+    let nic = rig.device("nic", &[(0, 8)], false, |desc| desc.isolated_doorbells = true);
+    let old = rig.device("old", &[(0, 16)], false, |_| {});
+    let isolation =
+        |endpoint: &ioward_machine::Endpoint| rig.subsystem.interrupts(group_of(endpoint)).unwrap();
+    assert_eq!(isolation(&nic), InterruptIsolation::Isolated);
+    assert_eq!(isolation(&old), InterruptIsolation::Open(source(0, 16)));
 }

@@ -172,6 +172,7 @@ impl Device {
             coherent: self.coherent,
             trusted: self.trusted,
             regions: &self.regions,
+            bridge: self.bridge,
             ..DeviceDesc::new(&self.name, &self.sources, control)
         })
     }

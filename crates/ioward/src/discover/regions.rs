@@ -60,6 +60,10 @@ pub fn apply<'a>(
                 let key: (usize, NodeId) = (from, id);
                 if let Some(span) = doorbells.get(&key).filter(|span| !device.doorbells.contains(span)) {
                     device.doorbells.push(*span);
+                    // Rounding fails only at the end of the address space, where no controller is.
+                    if let Some(span) = span.align_outward(PAGE) {
+                        device.regions.push(Region { span, kind: RegionKind::Doorbell });
+                    }
                 }
             }
             _ => {}
