@@ -38,6 +38,8 @@ pub enum Fact<'a> {
     Scope(Scope<'a>),
     /// A region of addresses is special for some devices.
     Reserved(Reserved<'a>),
+    /// Some devices may, or must, cache translations.
+    Ats(Ats<'a>),
     /// A PCI host bridge exists.
     PciHost(PciHost<'a>),
     /// Message-signalled interrupts of some devices go to a controller.
@@ -169,6 +171,8 @@ pub struct VtD {
     pub x2apic_opt_out: bool,
     /// DMA_CTRL_PLATFORM_OPT_IN of the table: firmware kept DMA out of memory until now, and wants it kept so.
     pub dma_opt_in: bool,
+    /// The proximity domain of an RHSA structure, where there is one for this unit.
+    pub proximity: Option<u32>,
 }
 
 /// What a RIMT table or a device tree says about one RISC-V IOMMU beyond its registers.
@@ -176,12 +180,14 @@ pub struct VtD {
 pub struct RiscV {
     /// `_HID` of the platform device, or the vendor and device ID as firmware spells it; zero where there is none.
     pub hid: [u8; 8],
-    /// `_UID`, zero where there is none.
+    /// The number of its RIMT node, zero in a device tree.
     pub uid: u16,
     /// Whether walks and queues are coherent, where firmware says (`dma-noncoherent` of a device tree).
     pub coherent: Option<bool>,
     /// How many wired interrupts it has; zero where it sends messages.
     pub wires: u16,
+    /// Its proximity domain, where firmware says.
+    pub proximity: Option<u32>,
 }
 
 /// The IVHD block types that describe one IOMMU.
@@ -240,6 +246,15 @@ pub enum InterruptRole {
 pub enum InterruptLine {
     /// ACPI's global system interrupt number.
     Gsiv(u32),
+    /// ACPI's global system interrupt number, and how it is signalled.
+    Gsi {
+        /// The number.
+        number: u32,
+        /// Level-triggered; else edge-triggered.
+        level: bool,
+        /// Active high; else active low.
+        active_high: bool,
+    },
     /// An interrupt specifier of a device tree.
     DeviceTree {
         /// The interrupt controller's node, if it could be found.
@@ -287,7 +302,8 @@ pub enum Devices<'a> {
         /// The segment.
         segment: u16,
     },
-    /// The PCI function at the end of a path of bridges (DMAR).
+    /// The PCI function at the end of a path of bridges (DMAR), and the virtual functions of it. Its number among these
+    /// devices is its requester ID.
     PciPath {
         /// The segment.
         segment: u16,
@@ -318,6 +334,18 @@ pub enum Devices<'a> {
     },
     /// A platform device, by the address of its registers (VIOT).
     Mmio(PhysAddr),
+    /// Something that is no PCI function, but whose requests carry the ID of the function at the end of a path of bridges
+    /// (DMAR). Its number among these devices is that requester ID.
+    AtPath {
+        /// What it is.
+        what: AtPath<'a>,
+        /// The segment.
+        segment: u16,
+        /// The bus that the path starts on.
+        bus: u8,
+        /// Device and function of each hop, a byte each.
+        path: &'a [u8],
+    },
     /// An interrupt controller that writes messages.
     IoApic {
         /// The APIC ID.
@@ -328,6 +356,28 @@ pub enum Devices<'a> {
         /// Its number.
         number: u8,
     },
+}
+
+/// What issues requests with the ID of a PCI function that it is not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AtPath<'a> {
+    /// An interrupt controller, by its APIC ID.
+    IoApic(u8),
+    /// A timer, by its number.
+    Hpet(u8),
+    /// A platform device, by its path in the ACPI name space.
+    Acpi(&'a str),
+}
+
+impl<'a> AtPath<'a> {
+    /// The same as devices that need no path.
+    pub const fn devices(self) -> Devices<'a> {
+        match self {
+            Self::IoApic(id) => Devices::IoApic { id },
+            Self::Hpet(number) => Devices::Hpet { number },
+            Self::Acpi(path) => Devices::AcpiPath(path),
+        }
+    }
 }
 
 /// `_UID` of an ACPI device.
@@ -347,8 +397,8 @@ impl<'a> Devices<'a> {
         Self::Pci { segment, first: requester, last: requester, mask: 0xffff }
     }
 
-    /// The place of a PCI function among these devices; none if it is not one of them. [`Devices::PciRest`] and
-    /// [`Devices::PciPath`] need the whole bus to be decided and are never answered here.
+    /// The place of a PCI function among these devices; none if it is not one of them. [`Devices::PciRest`],
+    /// [`Devices::PciPath`] and [`Devices::AtPath`] need the whole bus to be decided and are never answered here.
     pub fn position(&self, function: PciFunction) -> Option<u32> {
         match *self {
             Self::Pci { segment, first, last, mask } if segment == function.segment => {
@@ -389,6 +439,7 @@ impl fmt::Display for Devices<'_> {
                 }
             }
             Self::Mmio(at) => write!(f, "device at {at}"),
+            Self::AtPath { what, .. } => what.devices().fmt(f),
             Self::IoApic { id } => write!(f, "IOAPIC {id:#x}"),
             Self::Hpet { number } => write!(f, "HPET {number}"),
         }
@@ -449,6 +500,12 @@ pub struct Traits {
     pub coherent: Option<bool>,
     /// Whether they may use ATS, where firmware says.
     pub ats: Option<bool>,
+    /// They do not work unless ATS is on.
+    pub ats_required: bool,
+    /// Whether they may send page requests, where firmware says.
+    pub pri: Option<bool>,
+    /// They do not work unless page requests are served.
+    pub pri_required: bool,
     /// How many PASID bits they may use, where firmware says.
     pub pasid_bits: Option<u8>,
     /// A faulting access may be stalled and retried.
@@ -456,6 +513,36 @@ pub struct Traits {
     /// The data-setting byte of an IVRS device entry: INITPass, EIntPass, NMIPass in bits 0 to 2, SysMgt in 5:4, Lint0Pass
     /// and Lint1Pass in bits 6 and 7.
     pub amd_setting: u8,
+    /// The flags of a SIDP device scope. Bits 0 to 2: for requests without PASID, nested translation, page-walk snoop and
+    /// page snoop are not to be set; bit 3: its cache of translations is hardened; bit 4: it needs that cache (VT-d rev
+    /// 4.1, section 8.3.1).
+    pub vtd_properties: u8,
+}
+
+/// Which devices may, or must, cache translations (ATSR, SATC and SIDP of a DMAR).
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Ats<'a> {
+    /// The entry that says so.
+    pub at: NodeId,
+    /// Who.
+    pub devices: Devices<'a>,
+    /// What.
+    pub rule: AtsRule,
+}
+
+/// What is said of devices that cache translations.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AtsRule {
+    /// The devices are root ports that let ATS through: whatever is below them may use it. Where a table has such a rule
+    /// for none of the ports above a device, the device may not.
+    RootPorts,
+    /// The devices are built in and have a cache.
+    Integrated {
+        /// They do not work unless it is on.
+        required: bool,
+    },
+    /// Properties of built-in devices, as [`Traits::vtd_properties`] has them.
+    Properties(u8),
 }
 
 /// Addresses that are special for some devices.

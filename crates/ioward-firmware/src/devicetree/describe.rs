@@ -227,7 +227,7 @@ fn traits<'a>(path: &Path<'a>, node: &Node<'a>) -> Traits {
         ats: is_host(path).then(|| node.has("ats-supported")),
         pasid_bits: node.cell("pasid-num-bits").map(|bits| bits.min(20) as u8),
         stall: node.has("dma-can-stall"),
-        amd_setting: 0,
+        ..Traits::default()
     }
 }
 

@@ -169,8 +169,12 @@ pub fn narrower(one: Traits, other: Traits) -> Traits {
         addr_bits: least(one.addr_bits, other.addr_bits),
         coherent: both(one.coherent, other.coherent),
         ats: both(one.ats, other.ats),
+        ats_required: one.ats_required || other.ats_required,
+        pri: both(one.pri, other.pri),
+        pri_required: one.pri_required || other.pri_required,
         pasid_bits: least(one.pasid_bits, other.pasid_bits),
         stall: one.stall || other.stall,
         amd_setting: one.amd_setting | other.amd_setting,
+        vtd_properties: one.vtd_properties | other.vtd_properties,
     }
 }
