@@ -17,6 +17,30 @@ pub trait Mmio: Send + Sync {
     fn read64(&self, at: usize) -> u64;
     /// Writes 64 bits; as two halves, low first, where the bus has no 64-bit access.
     fn write64(&self, at: usize, value: u64);
+
+    /// Reads 8 bits. The default reads the 32 bits around them, for blocks whose registers do nothing when read.
+    fn read8(&self, at: usize) -> u8 {
+        (self.read32(at & !3) >> (at % 4 * 8)) as u8
+    }
+    /// Reads 16 bits, as [`Mmio::read8`].
+    fn read16(&self, at: usize) -> u16 {
+        if at.is_multiple_of(2) { (self.read32(at & !3) >> (at % 4 * 8)) as u16 } else { u16::MAX }
+    }
+    /// Writes 8 bits. The default reads and writes the 32 bits around them, for blocks whose registers do nothing when
+    /// they are written with what they hold.
+    fn write8(&self, at: usize, value: u8) {
+        let shift = at % 4 * 8;
+        let rest = self.read32(at & !3) & !(0xff << shift);
+        self.write32(at & !3, rest | u32::from(value) << shift);
+    }
+    /// Writes 16 bits, as [`Mmio::write8`].
+    fn write16(&self, at: usize, value: u16) {
+        if at.is_multiple_of(2) {
+            let shift = at % 4 * 8;
+            let rest = self.read32(at & !3) & !(0xffff << shift);
+            self.write32(at & !3, rest | u32::from(value) << shift);
+        }
+    }
 }
 
 impl<M: Mmio + ?Sized> Mmio for &M {
@@ -31,6 +55,18 @@ impl<M: Mmio + ?Sized> Mmio for &M {
     }
     fn write64(&self, at: usize, value: u64) {
         (**self).write64(at, value)
+    }
+    fn read8(&self, at: usize) -> u8 {
+        (**self).read8(at)
+    }
+    fn read16(&self, at: usize) -> u16 {
+        (**self).read16(at)
+    }
+    fn write8(&self, at: usize, value: u8) {
+        (**self).write8(at, value)
+    }
+    fn write16(&self, at: usize, value: u16) {
+        (**self).write16(at, value)
     }
 }
 
@@ -94,6 +130,32 @@ impl Mmio for MmioPtr {
         // SAFETY: `at` checked that it is one of the block's registers.
         unsafe { register.write_volatile(value.to_le()) }
     }
+    fn read8(&self, at: usize) -> u8 {
+        let Some(register) = self.at::<u8>(at) else { return u8::MAX };
+        // SAFETY: `at` checked that it is one of the block's registers.
+        let value = unsafe { register.read_volatile() };
+        barrier::after_register_read();
+        value
+    }
+    fn read16(&self, at: usize) -> u16 {
+        let Some(register) = self.at::<u16>(at) else { return u16::MAX };
+        // SAFETY: `at` checked that it is one of the block's registers.
+        let value = unsafe { register.read_volatile() };
+        barrier::after_register_read();
+        u16::from_le(value)
+    }
+    fn write8(&self, at: usize, value: u8) {
+        let Some(register) = self.at::<u8>(at) else { return };
+        barrier::before_register_write();
+        // SAFETY: `at` checked that it is one of the block's registers.
+        unsafe { register.write_volatile(value) }
+    }
+    fn write16(&self, at: usize, value: u16) {
+        let Some(register) = self.at::<u16>(at) else { return };
+        barrier::before_register_write();
+        // SAFETY: `at` checked that it is one of the block's registers.
+        unsafe { register.write_volatile(value.to_le()) }
+    }
 }
 
 #[cfg(test)]
@@ -113,5 +175,12 @@ mod tests {
         assert_eq!(registers.read32(16), u32::MAX);
         assert_eq!(registers.read64(9), u64::MAX);
         assert_eq!(registers.read64(8), 0);
+        registers.write8(13, 0xab);
+        registers.write16(14, 0x1234);
+        registers.write16(15, 0);
+        registers.write8(16, 0);
+        assert_eq!(registers.read64(8), 0x1234_ab00_0000_0000);
+        assert_eq!((registers.read8(13), registers.read16(14)), (0xab, 0x1234));
+        assert_eq!((registers.read8(16), registers.read16(15)), (u8::MAX, u16::MAX));
     }
 }
