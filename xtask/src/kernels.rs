@@ -7,20 +7,23 @@ use std::process::Command;
 /// An architecture with a kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Arch {
-    /// QEMU's `virt` machine with SMMUv3.
+    /// QEMU's `virt` machine with SMMUv3 or virtio-iommu.
     Aarch64,
-    /// QEMU's `q35` machine with an AMD IOMMU.
+    /// QEMU's `virt` machine with a RISC-V IOMMU.
+    Riscv64,
+    /// QEMU's `q35` machine with the IOMMUs of x86.
     X86,
 }
 
 impl Arch {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Aarch64, Self::X86];
+    pub const ALL: [Self; 3] = [Self::Aarch64, Self::Riscv64, Self::X86];
 
     /// As in `qemu-system-…` and `kernels/…`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64",
+            Self::Riscv64 => "riscv64",
             Self::X86 => "x86_64",
         }
     }
@@ -28,6 +31,7 @@ impl Arch {
     fn triple(self) -> &'static str {
         match self {
             Self::Aarch64 => "aarch64-unknown-none-softfloat",
+            Self::Riscv64 => "riscv64gc-unknown-none-elf",
             Self::X86 => "x86_64-unknown-none",
         }
     }

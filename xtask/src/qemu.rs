@@ -95,6 +95,14 @@ const MACHINES: &[Machine] = &[
         refusal: Some("stays off, since nothing can block it: firmware says that no IOMMU is in the way"),
     },
     Machine {
+        name: "riscv64-no-iommu",
+        arch: Arch::Riscv64,
+        machine: "virt",
+        args: &[],
+        devices: ON_FIRST_BUS,
+        refusal: Some("stays off, since nothing can block it: firmware says that no IOMMU is in the way"),
+    },
+    Machine {
         name: "x86_64-no-iommu",
         arch: Arch::X86,
         machine: "q35",
@@ -124,6 +132,9 @@ fn command(machine: &Machine, kernel: &Path, append: &str) -> Command {
         Arch::Aarch64 => {
             command.args(["-machine", &format!("{},gic-version=3", machine.machine)]);
             command.args(["-cpu", "cortex-a57"]);
+        }
+        Arch::Riscv64 => {
+            command.args(["-machine", machine.machine]);
         }
         Arch::X86 => {
             command.args(["-machine", machine.machine, "-cpu", "max", "-vga", "none"]);

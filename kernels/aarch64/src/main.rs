@@ -2,14 +2,11 @@
 #![no_std]
 #![no_main]
 
-extern crate alloc;
-
 mod boot;
-mod tree;
 
 use core::arch::asm;
 use ioward::types::{PhysAddr, Span, describe::Table};
-use kernel::{Board, Boot, say, script::Reports};
+use kernel::{Board, Boot, say, tree};
 
 static BOARD: Board = Board { put, nanos, off };
 
@@ -62,11 +59,9 @@ extern "C" fn main(tree: u64) -> ! {
     let known = tree::read(tree_bytes);
     let boot = Boot {
         line: known.line,
-        table: (Table::DeviceTree, tree_bytes),
+        tables: kernel::one(Table::DeviceTree, tree_bytes),
         ecam: None,
         windows: Some(known.windows),
-        // An SMMUv3 aborts what a blocked source does without an event (IHI 0070, 5.2, STE.Config 0b000).
-        reports: Reports { tables: true, blocked: false },
     };
     // SAFETY: the memory is free, and the boot table maps everything.
     unsafe { kernel::run(boot) }

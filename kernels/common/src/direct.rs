@@ -5,7 +5,6 @@ use crate::{
     script::{PAGE, Side},
 };
 use alloc::{
-    format,
     string::{String, ToString},
     sync::Arc,
     vec::Vec,
@@ -16,11 +15,12 @@ use ioward::core::driver::{
 use ioward::pgtable::AnyTable;
 use ioward::types::{Attributes, Iova, PhysAddr, SourceId, Span, Tag};
 
-/// One source, its page table and its driver.
+/// One source, what it goes through, and its driver.
 pub struct Direct {
     driver: Arc<dyn Driver>,
     slot: Slot,
-    table: AnyTable<Kernel>,
+    /// None where the IOMMU takes requests instead.
+    table: Option<AnyTable<Kernel>>,
     tag: Tag,
     bypass: bool,
 }
@@ -31,17 +31,19 @@ impl Direct {
         let text = |why: &dyn ToString| why.to_string();
         let slot = driver.claim(&Claim { source, pasid_bits: 0, ats: false }).map_err(|why| text(&why))?;
         let plan = driver.plan(&Requirements::default()).map_err(|why| text(&why))?;
-        let Plan::Tables(config) = plan else { return Err(format!("no tables: {plan:?}")) };
-        let table = AnyTable::new(Kernel, &config).map_err(|why| text(&why))?;
+        let table = match plan {
+            Plan::Tables(config) => Some(AnyTable::new(Kernel, &config).map_err(|why| text(&why))?),
+            Plan::Requests { .. } => None,
+        };
         let tag = driver.tag(&plan).map_err(|why| text(&why))?;
         let side = Self { driver, slot, table, tag, bypass };
         side.install()?;
         Ok(side)
     }
 
-    /// The shape of the table.
-    pub fn config(&self) -> ioward::types::TableConfig {
-        self.table.config()
+    /// The shape of the table, for people.
+    pub fn shape(&self) -> String {
+        self.table.as_ref().map_or("requests".into(), |table| table.config().to_string())
     }
 
     /// Gives everything back; the source is blocked.
@@ -52,21 +54,26 @@ impl Direct {
         }
         // SAFETY: the only entry that it was installed in has been released, confirmed.
         unsafe { driver.untag(tag) }.map_err(|why| why.to_string())?;
-        // SAFETY: no entry holds it any more, and caches have forgotten it.
-        unsafe { table.destroy() };
+        if let Some(table) = table {
+            // SAFETY: no entry holds it any more, and caches have forgotten it.
+            unsafe { table.destroy() };
+        }
         Ok(())
     }
 
     fn install(&self) -> Result<(), String> {
-        let config = self.table.config();
-        let table = Translation::Table { root: self.table.root(), config: &config, tag: self.tag };
-        let what = if self.bypass { Translation::Identity } else { table };
+        let config = self.table.as_ref().map(AnyTable::config);
+        let what = match (&self.table, &config) {
+            _ if self.bypass => Translation::Identity,
+            (Some(table), Some(config)) => Translation::Table { root: table.root(), config, tag: self.tag },
+            _ => Translation::Requests { tag: self.tag },
+        };
         // SAFETY: the table leads to this kernel's own pages, kept while they are mapped; the bypass is asked for.
         unsafe { self.driver.install(&self.slot, None, &what) }.map_err(|why| why.to_string())
     }
 
     fn flush(&self, at: Iova, tables_went: bool) -> Result<(), String> {
-        let granule = self.table.config().granule();
+        let granule = PAGE;
         let span = Span { start: at, bytes: PAGE };
         let flush = Flush { tag: self.tag, span, granule, tables_went, atc: &[] };
         self.driver.flush(&[flush]).map_err(|why| why.to_string())
@@ -75,16 +82,26 @@ impl Direct {
 
 impl Side for Direct {
     fn map(&mut self, at: Iova, to: PhysAddr, how: Attributes) -> Result<(), String> {
+        let to = Span { start: to, bytes: PAGE };
+        let Some(table) = &self.table else {
+            let requests = self.driver.requests().ok_or("neither tables nor requests")?;
+            return requests.map(self.tag, at, to, how).map_err(|why| why.to_string());
+        };
         // SAFETY: the script gives pages that nothing refers to.
-        unsafe { self.table.map(at, Span { start: to, bytes: PAGE }, how) }.map_err(|why| why.to_string())?;
+        unsafe { table.map(at, to, how) }.map_err(|why| why.to_string())?;
         if self.driver.flush_after_map() { self.flush(at, false) } else { Ok(()) }
     }
 
     fn unmap(&mut self, at: Iova) -> Result<(), String> {
-        let gone = self.table.unmap(Span { start: at, bytes: PAGE }).map_err(|why| why.to_string())?;
+        let span = Span { start: at, bytes: PAGE };
+        let Some(table) = &self.table else {
+            let requests = self.driver.requests().ok_or("neither tables nor requests")?;
+            return requests.unmap(self.tag, span).map_err(|why| why.to_string());
+        };
+        let gone = table.unmap(span).map_err(|why| why.to_string())?;
         self.flush(at, gone.tables_went())?;
         // SAFETY: flushed, walk caches included: no hardware is inside any more.
-        unsafe { self.table.free(gone.detached) };
+        unsafe { table.free(gone.detached) };
         Ok(())
     }
 

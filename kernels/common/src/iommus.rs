@@ -1,12 +1,13 @@
 //! From what was discovered to drivers.
 
-use crate::{platform::Kernel, say};
+use crate::{pci::Pci, platform::Kernel, say};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::ptr::NonNull;
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
     drivers::{amdvi, smmuv3},
+    pci::Bdf,
     types::{MmioPtr, PhysAddr, Span},
 };
 
@@ -14,13 +15,18 @@ use ioward::{
 ///
 /// # Safety
 /// The registers that firmware names are mapped where they are, and nobody else drives them.
-pub unsafe fn bring_up(machine: &Machine) -> Result<Vec<Arc<dyn Driver>>, String> {
+pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Driver>>, String> {
     let mut drivers = Vec::new();
     for unit in machine.iommus.iter().filter(|unit| unit.enabled) {
-        let span = unit.registers.ok_or_else(|| format!("{}: no registers", unit.name))?;
-        say!("iommu {} {} {span}", unit.id, unit.name);
-        // SAFETY: as promised by the caller.
-        let registers = || unsafe { mapped(span) }.ok_or("registers at address zero");
+        let registers = || match (unit.registers, unit.function) {
+            // SAFETY: as promised by the caller.
+            (Some(span), _) => unsafe { mapped(span) }.ok_or("registers at address zero"),
+            (None, Some(function)) => {
+                pci.registers(Bdf::of_requester(0, function.requester), 0).ok_or("no base address register")
+            }
+            (None, None) => Err("no registers"),
+        };
+        say!("iommu {} {} {}", unit.id, unit.name, unit.kind);
         let driver: Arc<dyn Driver> = match &unit.kind {
             UnitKind::SmmuV3(firmware) => {
                 let config = smmuv3::Config { firmware: *firmware, ..Default::default() };

@@ -5,14 +5,18 @@ use ioward::firmware::devicetree::{Path, Tree};
 use ioward::pci::enumerate::{Space, Window};
 use ioward::types::PhysAddr;
 
-/// The boot table maps so much: what lies above cannot be reached.
+/// What lies above is not mapped by the boot tables of every kernel.
 const MAPPED: u64 = 512 << 30;
 
 /// Command line and windows.
 #[derive(Default)]
 pub struct Known {
+    /// The command line.
     pub line: &'static str,
+    /// Where base addresses may be assigned.
     pub windows: Vec<Window>,
+    /// Ticks of a RISC-V time register in a second.
+    pub timebase: Option<u32>,
 }
 
 /// Reads them; a broken tree leaves out what could not be read.
@@ -24,13 +28,16 @@ pub fn read(bytes: &'static [u8]) -> Known {
         if node.name() == "chosen" {
             known.line = node.property("bootargs").and_then(|line| line.text()).unwrap_or_default();
         }
+        if node.name() == "cpus" {
+            known.timebase = node.property("timebase-frequency").and_then(|hertz| hertz.cells().one());
+        }
         if node.compatible().any(|name| name == "pci-host-ecam-generic") {
             known.windows = windows(path).unwrap_or_default();
         }
         true
     });
     if let Err(problem) = walked {
-        kernel::say!("firmware {problem}");
+        crate::say!("firmware {problem}");
     }
     known
 }
