@@ -112,8 +112,8 @@ unsafe fn try_all(boot: &Boot, checks: &mut Checks) -> Result<(), String> {
         pci.bus_master(edu.function, true);
         devices.push((edu, iommu, source));
     }
-    drive(boot, checks, bypass, &drivers, &devices)?;
-    subsystem(boot, checks, bypass, &drivers, &devices, &machine, pci, &bus)
+    drive(checks, bypass, &drivers, &devices)?;
+    subsystem(checks, bypass, &drivers, &devices, &machine, pci, &bus)
 }
 
 /// What QEMU's IOMMUs report. An SMMUv3 aborts what a blocked source does without an event (IHI 0070, 5.2, STE.Config
@@ -128,7 +128,6 @@ type Engine = (Edu, IommuId, SourceId);
 
 /// The first rung: the driver alone.
 fn drive(
-    boot: &Boot,
     checks: &mut Checks,
     bypass: bool,
     drivers: &[Arc<dyn Driver>],
@@ -141,14 +140,13 @@ fn drive(
         say!("driver {} {} {}", edu.function, driver.kind(), side.shape());
         sides.push(side);
     }
-    scripts(boot, checks, engines, &mut sides, "driver")?;
+    scripts(reports(drivers), checks, engines, &mut sides, "driver")?;
     sides.into_iter().try_for_each(Direct::close)
 }
 
 /// The second rung: the subsystem, first with groups taken, then through the DMA API.
 #[allow(clippy::too_many_arguments)]
 fn subsystem(
-    boot: &Boot,
     checks: &mut Checks,
     bypass: bool,
     drivers: &[Arc<dyn Driver>],
@@ -180,7 +178,7 @@ fn subsystem(
     for (edu, _, _) in engines {
         sides.push(Owned::take(&subsystem, drivers, device(edu)?, bypass)?);
     }
-    scripts(boot, checks, engines, &mut sides, "owner")?;
+    scripts(reports(drivers), checks, engines, &mut sides, "owner")?;
     drop(sides);
     for (edu, _, _) in engines {
         let bound = device(edu)?.bind().map_err(|why| why.to_string())?;
@@ -209,7 +207,7 @@ fn subsystem(
 
 /// Runs the script on every device, each with the next one as its neighbour.
 fn scripts<S: Side>(
-    boot: &Boot,
+    reports: Reports,
     checks: &mut Checks,
     engines: &[Engine],
     sides: &mut [S],
@@ -217,7 +215,7 @@ fn scripts<S: Side>(
 ) -> Result<(), String> {
     for (index, (edu, _, source)) in engines.iter().enumerate() {
         let next = (index + 1) % engines.len();
-        let (neighbour, reports) = (&Page::new(9), reports(drivers));
+        let neighbour = &Page::new(9);
         sides[next].map(neighbour.iova(), neighbour.phys(), Attributes::READ_WRITE)?;
         let side = &mut sides[index];
         Script { checks, edu, source: *source, side, neighbour, neighbour_seed: 9, reports, way }.run();
