@@ -4,34 +4,58 @@ use crate::{
     detached::Detached,
     error::{ConfigError, CutError, GrowError, HarvestError, MapError, UnmapError},
     format::{Options, Touched},
-    formats::{AmdV1, AmdV2, ArmStage1, ArmStage2},
+    formats::{
+        AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond, with_format,
+    },
     mem::Mem,
     table::Table,
     unmap::Unmapped,
     walk::{Walk, WalkError},
 };
 use core::fmt;
-use ioward_types::{Attributes, Format, Iova, PhysAddr, Root, Span, TableConfig};
+use ioward_types::{Attributes, Iova, PhysAddr, Root, Span, TableConfig};
 
-/// A [`Table`] of any format: what a [`TableConfig`] says. Calls choose the format once and then run its own code.
-#[non_exhaustive]
-pub enum AnyTable<M> {
+macro_rules! any {
+    ($($(#[$doc:meta])* $name:ident($format:ty),)*) => {
+        /// A [`Table`] of any format: what a [`TableConfig`] says. Calls choose the format once and then run its own code.
+        #[non_exhaustive]
+        pub enum AnyTable<M> {
+            $($(#[$doc])* $name(Table<$format, M>),)*
+        }
+
+        $(impl<M> From<Table<$format, M>> for AnyTable<M> {
+            fn from(table: Table<$format, M>) -> Self {
+                Self::$name(table)
+            }
+        })*
+    };
+}
+
+any! {
     /// Arm stage 1, 4 KiB granule.
-    ArmStage1Granule4(Table<ArmStage1<12>, M>),
+    ArmStage1Granule4(ArmStage1<12>),
     /// Arm stage 1, 16 KiB granule.
-    ArmStage1Granule16(Table<ArmStage1<14>, M>),
+    ArmStage1Granule16(ArmStage1<14>),
     /// Arm stage 1, 64 KiB granule.
-    ArmStage1Granule64(Table<ArmStage1<16>, M>),
+    ArmStage1Granule64(ArmStage1<16>),
     /// Arm stage 2, 4 KiB granule.
-    ArmStage2Granule4(Table<ArmStage2<12>, M>),
+    ArmStage2Granule4(ArmStage2<12>),
     /// Arm stage 2, 16 KiB granule.
-    ArmStage2Granule16(Table<ArmStage2<14>, M>),
+    ArmStage2Granule16(ArmStage2<14>),
     /// Arm stage 2, 64 KiB granule.
-    ArmStage2Granule64(Table<ArmStage2<16>, M>),
+    ArmStage2Granule64(ArmStage2<16>),
     /// AMD host tables.
-    AmdV1(Table<AmdV1, M>),
+    AmdV1(AmdV1),
     /// AMD guest tables.
-    AmdV2(Table<AmdV2, M>),
+    AmdV2(AmdV2),
+    /// VT-d second stage.
+    VtdSecond(VtdSecond),
+    /// VT-d first stage.
+    VtdFirst(VtdFirst),
+    /// RISC-V first stage.
+    RiscvFirst(RiscvFirst),
+    /// RISC-V second stage.
+    RiscvSecond(RiscvSecond),
 }
 
 macro_rules! each {
@@ -45,6 +69,10 @@ macro_rules! each {
             AnyTable::ArmStage2Granule64($table) => $body,
             AnyTable::AmdV1($table) => $body,
             AnyTable::AmdV2($table) => $body,
+            AnyTable::VtdSecond($table) => $body,
+            AnyTable::VtdFirst($table) => $body,
+            AnyTable::RiscvFirst($table) => $body,
+            AnyTable::RiscvSecond($table) => $body,
         }
     };
 }
@@ -58,20 +86,12 @@ impl<M: Mem> AnyTable<M> {
 
     /// An empty table of this shape.
     pub fn with(mem: M, config: &TableConfig, options: Options) -> Result<Self, ConfigError> {
-        Ok(match (config.format, config.granule()) {
-            (Format::ArmStage1, 0x1000) => Self::ArmStage1Granule4(Table::new(mem, config, options)?),
-            (Format::ArmStage1, 0x4000) => Self::ArmStage1Granule16(Table::new(mem, config, options)?),
-            (Format::ArmStage1, 0x1_0000) => Self::ArmStage1Granule64(Table::new(mem, config, options)?),
-            (Format::ArmStage2, 0x1000) => Self::ArmStage2Granule4(Table::new(mem, config, options)?),
-            (Format::ArmStage2, 0x4000) => Self::ArmStage2Granule16(Table::new(mem, config, options)?),
-            (Format::ArmStage2, 0x1_0000) => Self::ArmStage2Granule64(Table::new(mem, config, options)?),
-            (Format::AmdV1, _) => Self::AmdV1(Table::new(mem, config, options)?),
-            (Format::AmdV2, _) => Self::AmdV2(Table::new(mem, config, options)?),
-            (format @ (Format::ArmStage1 | Format::ArmStage2), granule) => {
-                return Err(ConfigError::Granule { format, granule });
-            }
-            (format, _) => return Err(ConfigError::Format(format)),
-        })
+        let (format, granule) = (config.format, config.granule());
+        with_format!(
+            config,
+            F => Table::<F, M>::new(mem, config, options).map(Self::from),
+            Err(ConfigError::Granule { format, granule })
+        )
     }
 
     /// See [`Table::root`].

@@ -9,18 +9,21 @@ pub struct Options {
     /// Arm: a block may be replaced by a table of smaller pages, and a contiguous set by its single entries, while DMA
     /// runs (FEAT_BBM level 2; SMMU_IDR3.BBML is 2). Formats that always allow it, and those that never do, ignore it.
     pub hitless_cut: bool,
-    /// AMD v2: the no-execute bit exists (extended feature NXSup). Where it does not, the bit is reserved, and a mapping
-    /// without [`Attributes::execute`] does not keep a device from fetching what it may read.
+    /// AMD v2: the no-execute bit exists (extended feature NXSup). VT-d first stage: the PASID-table entry enables it
+    /// (NXE). Where it does not exist, the bit is reserved, and a mapping without [`Attributes::execute`] does not keep a
+    /// device from fetching what it may read.
     pub no_execute: bool,
 }
 
 /// What the encoding of a leaf depends on besides attributes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Rules {
     /// Hardware sets accessed and dirty bits: a new leaf is neither.
     pub dirty: bool,
     /// See [`Options::no_execute`].
     pub no_execute: bool,
+    /// See [`TableConfig::snoop`].
+    pub snoop: bool,
 }
 
 /// The root of a table.

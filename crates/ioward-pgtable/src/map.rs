@@ -61,8 +61,9 @@ impl<F: Format, M: Mem> Table<F, M> {
             return Err(MapError { cause: MapCause::Attributes(how), undone: None });
         };
         let mut progress = Progress { at: at.0, to: to.start.0, left: to.bytes };
+        let sizes = self.sizes & top.page_sizes::<F>();
         while progress.left != 0 {
-            if let Err(cause) = self.map_run(top, &mut progress, attributes) {
+            if let Err(cause) = self.map_run(top, sizes, &mut progress, attributes) {
                 return Err(self.undo(top, at, progress.at, cause));
             }
         }
@@ -82,8 +83,8 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Maps pages of one size until the table that holds them ends, or larger ones become possible.
     #[inline(always)]
-    fn map_run(&self, top: Top, p: &mut Progress, attributes: u64) -> Result<(), MapCause> {
-        let mut sizes = self.sizes & p.fitting();
+    fn map_run(&self, top: Top, all: u64, p: &mut Progress, attributes: u64) -> Result<(), MapCause> {
+        let mut sizes = all & p.fitting();
         loop {
             // Never empty: the granule fits, and at level zero there are no tables in the way.
             let shift = 63 - sizes.leading_zeros();
@@ -99,7 +100,7 @@ impl<F: Format, M: Mem> Table<F, M> {
                 Stop::Done => return Ok(()),
                 Stop::Exists(at) => return Err(MapCause::Exists(Iova(at))),
                 // Smaller pages, as far as the table reaches; the loop outside chooses afresh behind it.
-                Stop::Table => sizes = self.sizes & p.fitting() & ((1 << shift) - 1),
+                Stop::Table => sizes = all & p.fitting() & ((1 << shift) - 1),
             }
         }
     }

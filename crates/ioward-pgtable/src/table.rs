@@ -69,6 +69,13 @@ impl Top {
         ((at & self.in_mask()) >> F::entry_shift(self.level)) as usize
     }
 
+    /// The page sizes that levels up to the root's can have, as a set: a table may be narrower than its largest page, or
+    /// have grown no level for it yet.
+    #[inline(always)]
+    pub(crate) fn page_sizes<F: Format>(self) -> u64 {
+        u64::MAX >> 64u32.saturating_sub(F::entry_shift(self.level + 1))
+    }
+
     /// How many entries the root has.
     pub(crate) fn entries<F: Format>(self) -> usize {
         1 << u32::from(self.in_bits).saturating_sub(F::entry_shift(self.level))
@@ -99,7 +106,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             sizes: config.page_sizes,
             out_bits: config.out_bits,
             coherent: config.coherent,
-            rules: Rules { dirty: config.dirty, no_execute: options.no_execute },
+            rules: Rules { dirty: config.dirty, no_execute: options.no_execute, snoop: config.snoop },
             options,
             format: PhantomData,
         })
@@ -139,7 +146,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             page_sizes: self.sizes,
             coherent: self.coherent,
             dirty: self.rules.dirty,
-            snoop: false,
+            snoop: self.rules.snoop,
         }
     }
 

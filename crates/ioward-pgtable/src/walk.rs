@@ -2,7 +2,7 @@
 
 use crate::{
     format::{Format, Kind},
-    formats::{AmdV1, AmdV2, ArmStage1, ArmStage2},
+    formats::with_format,
     mem::{Mem, Node},
     table::Table,
 };
@@ -157,22 +157,11 @@ pub fn walk<R: ReadMemory>(
     root: Root,
     at: Iova,
 ) -> Result<Walk, WalkError> {
-    use ioward_types::Format as Name;
     let entry = |table: PhysAddr, index: usize| {
         let entry = table.0.checked_add(index as u64 * 8)?;
         memory.read64(PhysAddr(entry))
     };
-    match (config.format, config.granule()) {
-        (Name::ArmStage1, 0x1000) => steps::<ArmStage1<12>>(entry, config, root, at),
-        (Name::ArmStage1, 0x4000) => steps::<ArmStage1<14>>(entry, config, root, at),
-        (Name::ArmStage1, 0x1_0000) => steps::<ArmStage1<16>>(entry, config, root, at),
-        (Name::ArmStage2, 0x1000) => steps::<ArmStage2<12>>(entry, config, root, at),
-        (Name::ArmStage2, 0x4000) => steps::<ArmStage2<14>>(entry, config, root, at),
-        (Name::ArmStage2, 0x1_0000) => steps::<ArmStage2<16>>(entry, config, root, at),
-        (Name::AmdV1, 0x1000) => steps::<AmdV1>(entry, config, root, at),
-        (Name::AmdV2, 0x1000) => steps::<AmdV2>(entry, config, root, at),
-        _ => Err(WalkError::Format(*config)),
-    }
+    with_format!(config, F => steps::<F>(entry, config, root, at), Err(WalkError::Format(*config)))
 }
 
 fn steps<F: Format>(

@@ -113,7 +113,7 @@ fn a_walk_that_cannot_begin_says_why() {
     assert_eq!(wrong(v1, 0, 0), WalkError::Levels { levels: 0, in_bits: 39 });
     assert_eq!(wrong(v1, 7, 0), WalkError::Levels { levels: 7, in_bits: 39 });
     assert_eq!(wrong(v1, 3, 1 << 39), WalkError::Input { at: Iova(1 << 39), in_bits: 39 });
-    let other = config(Format::RiscvFirst, 39);
+    let other = TableConfig { page_sizes: 0x2000, ..config(Format::RiscvFirst, 39) };
     assert_eq!(wrong(other, 3, 0), WalkError::Format(other));
     let v2 = config(Format::AmdV2, 48);
     assert_eq!(wrong(v2, 4, 1 << 47), WalkError::Input { at: Iova(1 << 47), in_bits: 48 });

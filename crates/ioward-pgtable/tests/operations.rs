@@ -32,6 +32,10 @@ fn shapes() -> Vec<TableConfig> {
     all.push(config(Format::AmdV2, 48, 52, K4 | M2 | G1));
     all.push(config(Format::AmdV2, 57, 52, K4 | M2 | G1));
     all.push(config(Format::AmdV2, 47, 48, K4));
+    all.push(config(Format::VtdSecond, 39, 46, K4 | M2 | G1));
+    all.push(config(Format::VtdFirst, 57, 52, K4 | M2 | G1));
+    all.push(config(Format::RiscvFirst, 39, 56, K4 | k64 | M2 | G1));
+    all.push(config(Format::RiscvSecond, 41, 56, K4 | k64 | M2 | G1));
     all
 }
 
@@ -147,6 +151,9 @@ fn contradictory_configurations_are_refused() {
     assert_eq!(refused(tracked), ConfigError::DirtyIncoherent);
     let error = ConfigError::SetWithoutEntry { format, bytes: 0x200_0000, entry: M2 };
     assert_eq!(refused(config(format, 48, 48, K4 | 0x200_0000)), error);
-    let other = Format::RiscvFirst;
-    assert_eq!(refused(config(other, 39, 56, K4)), ConfigError::Format(other));
+    let format = Format::RiscvSecond;
+    let error = ConfigError::InBits { format, bits: 60, min: 32, max: 59 };
+    assert_eq!(refused(config(format, 60, 56, K4)), error);
+    let error = ConfigError::PageSize { format: Format::VtdSecond, bytes: 1 << 39 };
+    assert_eq!(refused(config(Format::VtdSecond, 48, 46, K4 | 1 << 39)), error);
 }

@@ -55,8 +55,9 @@ pub struct TableConfig {
     pub coherent: bool,
     /// Hardware sets accessed and dirty bits in leaves.
     pub dirty: bool,
-    /// A leaf can force accesses to snoop CPU caches (snoop control of VT-d), and coherent mappings do. Formats without
-    /// such a bit ignore it.
+    /// A leaf can decide how memory is reached. VT-d second stage: hardware has snoop control, and coherent mappings force
+    /// accesses to snoop CPU caches. RISC-V: hardware has Svpbmt, and mappings of registers or of memory that is not
+    /// coherent override the attributes of the place. Other formats ignore it.
     pub snoop: bool,
 }
 

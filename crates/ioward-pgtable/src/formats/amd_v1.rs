@@ -160,7 +160,7 @@ fn sized_shift(raw: u64) -> u32 {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { dirty: false, no_execute: false };
+    const RULES: Rules = Rules { dirty: false, no_execute: false, snoop: false };
 
     #[test]
     fn literal_entries() {

@@ -7,94 +7,171 @@ use crate::{
 use ioward_spec::lpae;
 use ioward_types::{Attributes, PhysAddr, TableConfig};
 
-/// Arm VMSAv8-64 stage 1 as TTBR0 of EL1&0 walks it (DDI 0487 J.a, D8.3); the granule is `1 << SHIFT` bytes, 12, 14, 16.
-///
-/// Leaves are non-global, with memory types by [`ARM_MAIR`](ioward_types::table::ARM_MAIR). Page sizes that are not a
-/// block's own are contiguous sets. `write` without `read` is refused. `mmio` is nGnRE and never coherent. Execution is
-/// forbidden, to both privileges, unless asked for, and then allowed to the one that may access.
+/// Arm VMSAv8-64 tables (DDI 0487 J.a, D8.3): [`ArmStage1`] and [`ArmStage2`]. The granule is `1 << SHIFT` bytes, 12, 14
+/// or 16. Page sizes that are not a block's own are contiguous sets. `mmio` is nGnRE and never coherent.
 #[derive(Clone, Copy, Debug)]
-pub struct ArmStage1<const SHIFT: u32>;
+pub struct Arm<const STAGE: u8, const SHIFT: u32>;
 
-/// Arm VMSAv8-64 stage 2 (DDI 0487 J.a, D8.3); the granule is `1 << SHIFT` bytes, 12, 14, 16.
+/// Arm VMSAv8-64 stage 1 as TTBR0 of EL1&0 walks it (DDI 0487 J.a, D8.3); the granule is `1 << SHIFT` bytes.
+///
+/// Leaves are non-global, with memory types by [`ARM_MAIR`](ioward_types::table::ARM_MAIR). `write` without `read` is
+/// refused. Execution is forbidden, to both privileges, unless asked for, and then allowed to the one that may access.
+pub type ArmStage1<const SHIFT: u32> = Arm<1, SHIFT>;
+
+/// Arm VMSAv8-64 stage 2 (DDI 0487 J.a, D8.3); the granule is `1 << SHIFT` bytes.
 ///
 /// Where the topmost level would hold 16 entries or fewer, as many tables of the level below are concatenated instead, as
-/// the architecture wants it. Memory types assume no FEAT_S2FWB. `privileged` is refused. `mmio` is never coherent.
-#[derive(Clone, Copy, Debug)]
-pub struct ArmStage2<const SHIFT: u32>;
-
-/// [`lpae::ATTR_INDX`] of [`ARM_MAIR`](ioward_types::table::ARM_MAIR).
-const INDEX_WRITE_BACK: u64 = 0;
-const INDEX_DEVICE: u64 = 1;
-const INDEX_NOT_CACHED: u64 = 2;
+/// the architecture wants it. Memory types assume no FEAT_S2FWB. `privileged` is refused.
+pub type ArmStage2<const SHIFT: u32> = Arm<2, SHIFT>;
 
 /// A bit that is ignored in links (58:51).
 const LINK_CLEANED: u64 = 1 << 55;
 
+/// Levels that have blocks, the pages' own not counted.
+const fn block_levels(shift: u32) -> u32 {
+    if shift == 12 { 2 } else { 1 }
+}
+
 fn sizes(shift: u32) -> u64 {
     let bits = shift - 3;
-    let blocks = if shift == 12 { 2 } else { 1 };
-    (0..=blocks).fold(0, |sizes, level| {
+    (0..=block_levels(shift)).fold(0, |sizes, level| {
         let own = shift + level * bits;
         sizes | 1 << own | 1 << (own + lpae::contiguous_bits(shift, own))
     })
 }
 
-fn check(config: &TableConfig, shift: u32, min: u8) -> Result<(), ConfigError> {
-    // 52 bits need FEAT_LPA or FEAT_LVA with 64 KiB. With 4 and 16 KiB they need FEAT_LPA2, other descriptors: refused.
-    let max = if shift == 16 { 52 } else { 48 };
-    check_bounds(config, shift, sizes(shift), (min, max), (32, max))
-}
+impl<const STAGE: u8, const SHIFT: u32> Arm<STAGE, SHIFT> {
+    #[inline(always)]
+    fn address(to: PhysAddr) -> u64 {
+        match SHIFT {
+            16 => lpae::ADDRESS.in_place(to.0) | lpae::ADDRESS_HIGH_64K.put(to.0 >> 48),
+            _ => to.0,
+        }
+    }
 
-#[inline(always)]
-fn address(to: PhysAddr, shift: u32) -> u64 {
-    match shift {
-        16 => lpae::ADDRESS.in_place(to.0) | lpae::ADDRESS_HIGH_64K.put(to.0 >> 48),
-        _ => to.0,
+    /// Where an entry that leads to `1 << shift` bytes leads.
+    #[inline(always)]
+    fn target(raw: u64, shift: u32) -> PhysAddr {
+        let low = lpae::ADDRESS.in_place(raw) & !((1u64 << shift) - 1);
+        PhysAddr(match SHIFT {
+            16 => low | lpae::ADDRESS_HIGH_64K.of(raw) << 48,
+            _ => low,
+        })
     }
 }
 
-#[inline(always)]
-fn target(raw: u64, shift: u32, entry_shift: u32) -> PhysAddr {
-    let low = lpae::ADDRESS.in_place(raw) & !((1u64 << entry_shift) - 1);
-    PhysAddr(match shift {
-        16 => low | lpae::ADDRESS_HIGH_64K.of(raw) << 48,
-        _ => low,
-    })
-}
-
-fn kind(raw: u64, level: u32, shift: u32, entry_shift: u32) -> Kind {
-    if raw & lpae::VALID.mask() == 0 {
-        return Kind::Absent;
-    }
-    let blocks = if shift == 12 { 2 } else { 1 };
-    match (level, raw & lpae::TABLE_OR_PAGE.mask() != 0) {
-        (0, false) => Kind::Malformed("a block at the last level"),
-        (0, true) => Kind::Leaf { shift: leaf_shift(raw, shift, entry_shift) },
-        (_, true) => Kind::Link { level: level - 1 },
-        (_, false) if level > blocks => Kind::Malformed("a block at a level that has none"),
-        (_, false) => Kind::Leaf { shift: leaf_shift(raw, shift, entry_shift) },
-    }
-}
-
-#[inline(always)]
-fn leaf_shift(raw: u64, shift: u32, entry_shift: u32) -> u32 {
-    match raw & lpae::CONTIGUOUS.mask() {
-        0 => entry_shift,
-        _ => entry_shift + lpae::contiguous_bits(shift, entry_shift),
-    }
-}
-
-#[inline(always)]
-fn leaf(to: PhysAddr, level: u32, contiguous: bool, shift: u32, attributes: u64) -> u64 {
-    let page = if level == 0 { lpae::TABLE_OR_PAGE.mask() } else { 0 };
-    address(to, shift) | attributes | page | if contiguous { lpae::CONTIGUOUS.mask() } else { 0 }
-}
-
-impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
-    const FORMAT: ioward_types::Format = ioward_types::Format::ArmStage1;
+impl<const STAGE: u8, const SHIFT: u32> Format for Arm<STAGE, SHIFT> {
+    const FORMAT: ioward_types::Format =
+        if STAGE == 1 { ioward_types::Format::ArmStage1 } else { ioward_types::Format::ArmStage2 };
     const GRANULE_SHIFT: u32 = SHIFT;
+    const ROOT_EXTRA_BITS: u32 = if STAGE == 1 { 0 } else { 4 };
     const LINK_CLEANED: u64 = LINK_CLEANED;
-    const LEAF_ATTRIBUTES: u64 = lpae::VALID.mask()
+    const LEAF_ATTRIBUTES: u64 = if STAGE == 1 { stage_1::ATTRIBUTES } else { stage_2::ATTRIBUTES };
+
+    fn shape(in_bits: u8) -> Shape {
+        let bits = u32::from(in_bits) - SHIFT;
+        let (levels, top) = (bits / Self::INDEX_BITS, bits % Self::INDEX_BITS);
+        match top {
+            0..=4 if levels > 0 && STAGE != 1 => Shape { levels, root_bytes: 1 << (SHIFT + top) },
+            0 if levels > 0 => Shape { levels, root_bytes: 1 << SHIFT },
+            _ => Shape { levels: levels + 1, root_bytes: 1 << SHIFT },
+        }
+    }
+
+    fn check(config: &TableConfig) -> Result<(), ConfigError> {
+        // The narrowest of stage 1 without FEAT_TTST: CD.T0SZ is at most 39. Narrower ones of stage 2 start at levels that
+        // not every granule has.
+        let min = if STAGE == 1 { 25 } else { 32 };
+        // 52 bits need FEAT_LPA or FEAT_LVA with 64 KiB. With 4 and 16 KiB they need FEAT_LPA2, other descriptors: refused.
+        let max = if SHIFT == 16 { 52 } else { 48 };
+        check_bounds(config, SHIFT, sizes(SHIFT), (min, max), (32, max))
+    }
+
+    #[inline(always)]
+    fn link(to: PhysAddr, _: u32) -> u64 {
+        Self::address(to) | lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask()
+    }
+    #[inline(always)]
+    fn link_target(raw: u64) -> PhysAddr {
+        Self::target(raw, SHIFT)
+    }
+    #[inline(always)]
+    fn is_link(raw: u64, _: u32) -> bool {
+        raw & lpae::TABLE_OR_PAGE.mask() != 0
+    }
+
+    #[inline(always)]
+    fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {
+        Self::address(to)
+            | attributes
+            | lpae::TABLE_OR_PAGE.put((level == 0).into())
+            | lpae::CONTIGUOUS.put((shift != Self::entry_shift(level)).into())
+    }
+    #[inline(always)]
+    fn leaf_shift(raw: u64, level: u32) -> u32 {
+        let own = Self::entry_shift(level);
+        match raw & lpae::CONTIGUOUS.mask() {
+            0 => own,
+            _ => own + lpae::contiguous_bits(SHIFT, own),
+        }
+    }
+    #[inline(always)]
+    fn leaf_target(raw: u64, level: u32) -> PhysAddr {
+        let page = Self::leaf_shift(raw, level);
+        PhysAddr(Self::target(raw, Self::entry_shift(level)).0 & !((1 << page) - 1))
+    }
+
+    fn kind(raw: u64, level: u32) -> Kind {
+        if raw & lpae::VALID.mask() == 0 {
+            return Kind::Absent;
+        }
+        match (level, raw & lpae::TABLE_OR_PAGE.mask() != 0) {
+            (0, false) => Kind::Malformed("a block at the last level"),
+            (1.., true) => Kind::Link { level: level - 1 },
+            (_, false) if level > block_levels(SHIFT) => Kind::Malformed("a block at a level that has none"),
+            _ => Kind::Leaf { shift: Self::leaf_shift(raw, level) },
+        }
+    }
+
+    #[inline(always)]
+    fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
+        if STAGE == 1 { stage_1::encode(how, rules) } else { stage_2::encode(how, rules) }
+    }
+    #[inline(always)]
+    fn decode(raw: u64) -> Attributes {
+        if STAGE == 1 { stage_1::decode(raw) } else { stage_2::decode(raw) }
+    }
+    fn restrict(link: u64, how: Attributes) -> Attributes {
+        if STAGE == 1 { stage_1::restrict(link, how) } else { how }
+    }
+    fn widen(how: Attributes) -> Attributes {
+        Attributes {
+            read: how.read || how.write && STAGE == 1,
+            privileged: how.privileged && STAGE == 1,
+            coherent: how.coherent && !how.mmio,
+            ..how
+        }
+    }
+
+    fn cuts_hitless(options: &Options) -> bool {
+        options.hitless_cut
+    }
+    #[inline(always)]
+    fn untouched(raw: u64) -> (u64, Touched) {
+        if STAGE == 1 { stage_1::untouched(raw) } else { stage_2::untouched(raw) }
+    }
+}
+
+/// What a leaf of stage 1 says about access.
+mod stage_1 {
+    use super::*;
+
+    /// [`lpae::ATTR_INDX`] of [`ARM_MAIR`](ioward_types::table::ARM_MAIR).
+    const INDEX_WRITE_BACK: u64 = 0;
+    const INDEX_DEVICE: u64 = 1;
+    const INDEX_NOT_CACHED: u64 = 2;
+
+    pub const ATTRIBUTES: u64 = lpae::VALID.mask()
         | lpae::ATTR_INDX.mask()
         | lpae::NS.mask()
         | lpae::AP_UNPRIVILEGED.mask()
@@ -106,44 +183,8 @@ impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
         | lpae::PXN.mask()
         | lpae::UXN.mask();
 
-    fn check(config: &TableConfig) -> Result<(), ConfigError> {
-        // The narrowest without FEAT_TTST: CD.T0SZ is at most 39.
-        check(config, SHIFT, 25)
-    }
-
     #[inline(always)]
-    fn link(to: PhysAddr, _: u32) -> u64 {
-        address(to, SHIFT) | lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask()
-    }
-    #[inline(always)]
-    fn link_target(raw: u64) -> PhysAddr {
-        target(raw, SHIFT, SHIFT)
-    }
-    #[inline(always)]
-    fn is_link(raw: u64, _: u32) -> bool {
-        raw & lpae::TABLE_OR_PAGE.mask() != 0
-    }
-
-    #[inline(always)]
-    fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {
-        leaf(to, level, shift != Self::entry_shift(level), SHIFT, attributes)
-    }
-    #[inline(always)]
-    fn leaf_shift(raw: u64, level: u32) -> u32 {
-        leaf_shift(raw, SHIFT, Self::entry_shift(level))
-    }
-    #[inline(always)]
-    fn leaf_target(raw: u64, level: u32) -> PhysAddr {
-        let page = Self::leaf_shift(raw, level);
-        PhysAddr(target(raw, SHIFT, Self::entry_shift(level)).0 & !((1 << page) - 1))
-    }
-
-    fn kind(raw: u64, level: u32) -> Kind {
-        kind(raw, level, SHIFT, Self::entry_shift(level))
-    }
-
-    #[inline(always)]
-    fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
+    pub fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
         if !how.read {
             return None;
         }
@@ -167,8 +208,9 @@ impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
                 | lpae::UXN.put((!how.execute || how.privileged).into()),
         )
     }
+
     #[inline(always)]
-    fn decode(raw: u64) -> Attributes {
+    pub fn decode(raw: u64) -> Attributes {
         let privileged = raw & lpae::AP_UNPRIVILEGED.mask() == 0;
         let never = if privileged { lpae::PXN } else { lpae::UXN };
         let index = lpae::ATTR_INDX.of(raw);
@@ -181,7 +223,8 @@ impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
             mmio: index != INDEX_WRITE_BACK && index != INDEX_NOT_CACHED,
         }
     }
-    fn restrict(link: u64, how: Attributes) -> Attributes {
+
+    pub fn restrict(link: u64, how: Attributes) -> Attributes {
         // With rights for one privilege only, hierarchical execute-never of either forbids it.
         let never = lpae::UXN_TABLE.mask() | lpae::PXN_TABLE.mask();
         Attributes {
@@ -191,27 +234,20 @@ impl<const SHIFT: u32> Format for ArmStage1<SHIFT> {
             ..how
         }
     }
-    fn widen(how: Attributes) -> Attributes {
-        Attributes { read: how.read || how.write, coherent: how.coherent && !how.mmio, ..how }
-    }
 
-    fn cuts_hitless(options: &Options) -> bool {
-        options.hitless_cut
-    }
     #[inline(always)]
-    fn untouched(raw: u64) -> (u64, Touched) {
+    pub fn untouched(raw: u64) -> (u64, Touched) {
         let dirty = raw & lpae::DBM.mask() != 0 && raw & lpae::AP_READ_ONLY.mask() == 0;
         let touched = Touched { accessed: raw & lpae::AF.mask() != 0, dirty };
         (raw & !lpae::AF.mask() | lpae::AP_READ_ONLY.put(dirty.into()), touched)
     }
 }
 
-impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
-    const FORMAT: ioward_types::Format = ioward_types::Format::ArmStage2;
-    const GRANULE_SHIFT: u32 = SHIFT;
-    const ROOT_EXTRA_BITS: u32 = 4;
-    const LINK_CLEANED: u64 = LINK_CLEANED;
-    const LEAF_ATTRIBUTES: u64 = lpae::VALID.mask()
+/// What a leaf of stage 2 says about access.
+mod stage_2 {
+    use super::*;
+
+    pub const ATTRIBUTES: u64 = lpae::VALID.mask()
         | lpae::MEM_ATTR.mask()
         | lpae::S2AP_READ.mask()
         | lpae::S2AP_WRITE.mask()
@@ -220,53 +256,8 @@ impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
         | lpae::DBM.mask()
         | lpae::S2_XN.mask();
 
-    fn shape(in_bits: u8) -> Shape {
-        let bits = u32::from(in_bits) - SHIFT;
-        let (levels, top) = (bits / Self::INDEX_BITS, bits % Self::INDEX_BITS);
-        match top {
-            0..=4 if levels > 0 => Shape { levels, root_bytes: 1 << (SHIFT + top) },
-            _ => Shape { levels: levels + 1, root_bytes: 1 << SHIFT },
-        }
-    }
-
-    fn check(config: &TableConfig) -> Result<(), ConfigError> {
-        // Narrower ones start at levels that not every granule has.
-        check(config, SHIFT, 32)
-    }
-
     #[inline(always)]
-    fn link(to: PhysAddr, _: u32) -> u64 {
-        address(to, SHIFT) | lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask()
-    }
-    #[inline(always)]
-    fn link_target(raw: u64) -> PhysAddr {
-        target(raw, SHIFT, SHIFT)
-    }
-    #[inline(always)]
-    fn is_link(raw: u64, _: u32) -> bool {
-        raw & lpae::TABLE_OR_PAGE.mask() != 0
-    }
-
-    #[inline(always)]
-    fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {
-        leaf(to, level, shift != Self::entry_shift(level), SHIFT, attributes)
-    }
-    #[inline(always)]
-    fn leaf_shift(raw: u64, level: u32) -> u32 {
-        leaf_shift(raw, SHIFT, Self::entry_shift(level))
-    }
-    #[inline(always)]
-    fn leaf_target(raw: u64, level: u32) -> PhysAddr {
-        let page = Self::leaf_shift(raw, level);
-        PhysAddr(target(raw, SHIFT, Self::entry_shift(level)).0 & !((1 << page) - 1))
-    }
-
-    fn kind(raw: u64, level: u32) -> Kind {
-        kind(raw, level, SHIFT, Self::entry_shift(level))
-    }
-
-    #[inline(always)]
-    fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
+    pub fn encode(how: Attributes, rules: &Rules) -> Option<u64> {
         if how.privileged || !(how.read || how.write) {
             return None;
         }
@@ -287,8 +278,9 @@ impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
                 | lpae::S2_XN.put(if how.execute { 0b00 } else { 0b10 }),
         )
     }
+
     #[inline(always)]
-    fn decode(raw: u64) -> Attributes {
+    pub fn decode(raw: u64) -> Attributes {
         let kind = lpae::MEM_ATTR.of(raw);
         Attributes {
             read: raw & lpae::S2AP_READ.mask() != 0,
@@ -300,15 +292,9 @@ impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
             mmio: kind >> 2 == 0,
         }
     }
-    fn widen(how: Attributes) -> Attributes {
-        Attributes { privileged: false, coherent: how.coherent && !how.mmio, ..how }
-    }
 
-    fn cuts_hitless(options: &Options) -> bool {
-        options.hitless_cut
-    }
     #[inline(always)]
-    fn untouched(raw: u64) -> (u64, Touched) {
+    pub fn untouched(raw: u64) -> (u64, Touched) {
         let dirty = raw & lpae::DBM.mask() != 0 && raw & lpae::S2AP_WRITE.mask() != 0;
         let touched = Touched { accessed: raw & lpae::AF.mask() != 0, dirty };
         (raw & !(lpae::AF.mask() | lpae::S2AP_WRITE.put(dirty.into())), touched)
@@ -319,8 +305,8 @@ impl<const SHIFT: u32> Format for ArmStage2<SHIFT> {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules { dirty: false, no_execute: false };
-    const TRACKED: Rules = Rules { dirty: true, no_execute: false };
+    const RULES: Rules = Rules { dirty: false, no_execute: false, snoop: false };
+    const TRACKED: Rules = Rules { dirty: true, ..RULES };
 
     type S1 = ArmStage1<12>;
     type S2 = ArmStage2<12>;

@@ -61,7 +61,8 @@ impl Plain {
         let host = Host::with(usize::MAX, !config.coherent);
         let options = Options { hitless_cut: hitless, no_execute: true };
         let table = AnyTable::with(host.clone(), &config, options).expect("a configuration that exists");
-        let hitless = hitless || matches!(config.format, Format::AmdV1 | Format::AmdV2);
+        let hitless = hitless || !matches!(config.format, Format::ArmStage1 | Format::ArmStage2);
+        assert_eq!(table.config(), config);
         Self { host, table, config, hitless, extents: BTreeMap::new() }
     }
 
@@ -103,7 +104,7 @@ impl Plain {
         let granule = self.config.granule();
         let bits = granule.trailing_zeros() - 3;
         let table = granule << bits;
-        let canonical = self.config.format == Format::AmdV2 && matches!(in_bits, 48 | 57);
+        let canonical = sign_extended(&self.config);
         let end = match (canonical, in_bits) {
             (true, _) => 1u64 << (in_bits - 1),
             (false, 64) => 0,
@@ -130,8 +131,8 @@ impl Plain {
 
     fn valid(&self, span: Span<Iova>) -> bool {
         let in_bits = self.table.config().in_bits;
-        let inside = |at: u64| match (self.config.format, in_bits) {
-            (Format::AmdV2, 48 | 57) => ((at << (64 - in_bits)) as i64 >> (64 - in_bits)) as u64 == at,
+        let inside = |at: u64| match (sign_extended(&self.config), in_bits) {
+            (true, _) => ((at << (64 - in_bits)) as i64 >> (64 - in_bits)) as u64 == at,
             (_, 64) => true,
             _ => at >> in_bits == 0,
         };
@@ -209,7 +210,7 @@ impl Plain {
     fn canonical(&self, how: Attributes) -> Attributes {
         let how = Attributes { coherent: how.coherent && !how.mmio, ..how };
         match self.config.format {
-            Format::AmdV1 => Attributes { execute: false, ..how },
+            Format::AmdV1 | Format::VtdSecond => Attributes { execute: false, ..how },
             _ => how,
         }
     }
@@ -334,7 +335,9 @@ impl Plain {
         let Meaning::Page { bytes: page, attributes, .. } = leaf.meaning else { panic!("{leaf}") };
         let dirty = attributes.write && op.how & 1 != 0;
         let raw = match self.config.format {
-            Format::AmdV1 | Format::AmdV2 => leaf.raw | 0x20 | if dirty { 0x40 } else { 0 },
+            Format::AmdV1 | Format::AmdV2 | Format::VtdFirst => leaf.raw | 0x20 | u64::from(dirty) << 6,
+            Format::VtdSecond => leaf.raw | 0x100 | u64::from(dirty) << 9,
+            Format::RiscvFirst | Format::RiscvSecond => leaf.raw | 0x40 | u64::from(dirty) << 7,
             Format::ArmStage1 => (leaf.raw | 1 << 10) & !(u64::from(dirty) << 7),
             _ => leaf.raw | 1 << 10 | u64::from(dirty) << 7,
         };
@@ -368,10 +371,7 @@ impl Plain {
             return;
         }
         let in_bits = self.table.config().in_bits;
-        let upper = match (self.config.format, in_bits) {
-            (Format::AmdV2, 48 | 57) => Some(Iova(u64::MAX << (in_bits - 1))),
-            _ => None,
-        };
+        let upper = sign_extended(&self.config).then(|| Iova(u64::MAX << (in_bits - 1)));
         for half in [Some(Iova(0)), upper].into_iter().flatten() {
             let mut next = self.table.next_mapped(half);
             while let Some(found) = next {
@@ -421,6 +421,15 @@ impl Plain {
     }
 }
 
+/// Whether both halves of the address space are meant.
+pub fn sign_extended(config: &TableConfig) -> bool {
+    match config.format {
+        Format::AmdV2 | Format::VtdFirst => matches!(config.in_bits, 48 | 57),
+        Format::RiscvFirst => matches!(config.in_bits, 39 | 48 | 57),
+        _ => false,
+    }
+}
+
 /// The configurations that random tests run over: each format and granule, widths that make the root long and short.
 pub fn configurations() -> Vec<TableConfig> {
     let (k4, k16, k64, m2, m32, m512, g1) =
@@ -450,5 +459,16 @@ pub fn configurations() -> Vec<TableConfig> {
     all.push(make(Format::AmdV2, 48, 52, k4 | m2 | g1));
     all.push(make(Format::AmdV2, 57, 52, k4 | m2));
     all.push(make(Format::AmdV2, 47, 48, k4));
+    all.push(make(Format::VtdSecond, 39, 39, k4 | m2 | g1));
+    all.push(TableConfig { snoop: true, ..make(Format::VtdSecond, 48, 46, k4 | m2) });
+    all.push(make(Format::VtdSecond, 57, 52, k4 | m2 | g1));
+    all.push(make(Format::VtdFirst, 48, 46, k4 | m2 | g1));
+    all.push(make(Format::VtdFirst, 57, 52, k4 | m2 | g1));
+    for (format, extra) in [(Format::RiscvFirst, 0), (Format::RiscvSecond, 2)] {
+        all.push(make(format, 39 + extra, 56, k4 | k64 | m2 | g1));
+        all.push(TableConfig { snoop: true, ..make(format, 48 + extra, 50, k4 | m2 | g1 | 1 << 39) });
+        all.push(make(format, 57 + extra, 56, k4 | k64 | m2 | g1 | 1 << 39 | 1 << 48));
+        all.push(make(format, 36, 40, k4 | k64 | m2 | g1));
+    }
     all
 }
