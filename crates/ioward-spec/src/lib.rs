@@ -9,7 +9,7 @@
 //! * [`lpae`]: Arm VMSAv8-64 translation-table descriptors;
 //! * [`riscv`]: the RISC-V IOMMU and its page tables;
 //! * [`smmuv3`]: Arm System MMU version 3;
-//! * [`virtio`]: virtio-iommu;
+//! * [`virtio`]: the virtio-iommu device;
 //! * [`vtd`]: Intel VT-d and its page tables.
 #![no_std]
 
