@@ -1,4 +1,4 @@
-//! IORT, IVRS and device tree to a neutral description of IOMMUs and what they serve.
+//! DMAR, IVRS, IORT, RIMT, VIOT and device tree to a neutral description of IOMMUs and what they serve.
 //!
 //! Each table has a module, and each module has two layers:
 //!
@@ -27,10 +27,14 @@ extern crate std;
 
 pub mod acpi;
 pub mod devicetree;
+pub mod dmar;
 pub mod iort;
 pub mod ivrs;
 pub mod raw;
+pub mod rimt;
 mod sniff;
+mod view;
+pub mod viot;
 
 pub use raw::Raw;
 pub use sniff::{facts, kind_of};

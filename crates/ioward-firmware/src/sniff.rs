@@ -1,6 +1,6 @@
 //! Which table some bytes are.
 
-use crate::{devicetree, iort, ivrs};
+use crate::{devicetree, dmar, iort, ivrs, rimt, viot};
 use ioward_types::describe::{Cause, Fact, Problem, Table};
 
 /// The kind of table that the bytes begin like; none if they begin like none that describes IOMMUs.
@@ -21,6 +21,9 @@ pub fn facts<'a>(table: Table, bytes: &'a [u8], sink: &mut dyn FnMut(Fact<'a>)) 
     match table {
         Table::Iort => iort::facts(bytes, sink),
         Table::Ivrs => ivrs::facts(bytes, sink),
+        Table::Dmar => dmar::facts(bytes, sink),
+        Table::Rimt => rimt::facts(bytes, sink),
+        Table::Viot => viot::facts(bytes, sink),
         Table::DeviceTree => devicetree::facts(bytes, sink),
         _ => {
             let structure = "table";
@@ -48,7 +51,8 @@ mod tests {
 
     #[test]
     fn garbage_is_one_problem_whatever_it_is_taken_for() {
-        for table in [Table::Iort, Table::Ivrs, Table::Dmar, Table::DeviceTree] {
+        let tables = [Table::Iort, Table::Ivrs, Table::Dmar, Table::Rimt, Table::Viot, Table::DeviceTree];
+        for table in tables {
             for bytes in [&b""[..], b"garbage", &[0; 64]] {
                 let mut problems = 0;
                 facts(table, bytes, &mut |fact| match fact {

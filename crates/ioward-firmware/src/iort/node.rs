@@ -1,6 +1,6 @@
 //! The raw view: nodes and their fields, at the offsets of DEN 0049, section 3.
 
-use crate::{Raw, acpi};
+use crate::{Raw, acpi, view::view};
 
 /// Offsets in the table after its header (DEN 0049, table 2).
 mod table {
@@ -158,20 +158,6 @@ pub enum Body<'a> {
     Iwb(Iwb<'a>),
     /// Anything else.
     Unknown(u8),
-}
-
-macro_rules! view {
-    ($(#[$doc:meta])* $view:ident, $least:literal bytes { $($(#[$field_doc:meta])* $at:literal $name:ident: $number:ident;)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
-        pub struct $view<'a>(pub(super) Raw<'a>);
-
-        impl $view<'_> {
-            /// The bytes that the first revision of this node has before anything of variable length.
-            pub const LEAST: u32 = $least;
-            $($(#[$field_doc])* pub fn $name(&self) -> $number { self.0.$number($at) })*
-        }
-    };
 }
 
 /// Maps IDs of one node to IDs of another (table 4).

@@ -110,6 +110,10 @@ pub fn listing(path: &Path) -> Listing {
                 let digits: String = value.split('[').next().expect("as above").split_whitespace().collect();
                 match u64::from_str_radix(&digits, 16) {
                     Ok(number) => Value::Number(number),
+                    // A hop of a path: device and function.
+                    Err(_) if digits.split(',').all(|byte| u8::from_str_radix(byte, 16).is_ok()) => {
+                        Value::Text(digits)
+                    }
                     Err(_) => continue,
                 }
             }
@@ -139,16 +143,23 @@ impl Shown {
     }
 
     pub fn header(&mut self, header: &ioward_firmware::acpi::Header<'_>) {
-        self.field(0, "Signature", &header.signature()[..]);
+        self.field(0, "Signature", text(&header.signature()));
         self.field(4, "Table Length", header.length());
         self.field(8, "Revision", header.revision());
         self.field(9, "Checksum", header.checksum());
-        self.field(10, "Oem ID", &header.oem_id()[..]);
-        self.field(16, "Oem Table ID", &header.oem_table_id()[..]);
+        self.field(10, "Oem ID", text(&header.oem_id()));
+        self.field(16, "Oem Table ID", text(&header.oem_table_id()));
         self.field(24, "Oem Revision", header.oem_revision());
-        self.field(28, "Asl Compiler ID", &header.creator_id()[..]);
+        self.field(28, "Asl Compiler ID", text(&header.creator_id()));
         self.field(32, "Asl Compiler Revision", header.creator_revision());
     }
+}
+
+/// Text of a fixed length, which ends where a zero byte does. A listing has a space for what cannot be printed.
+fn text(bytes: &[u8]) -> Value {
+    let text = bytes.iter().take_while(|byte| **byte != 0);
+    let printed = text.map(|byte| if (b' '..=b'~').contains(byte) { char::from(*byte) } else { ' ' });
+    Value::Text(printed.collect())
 }
 
 /// Holds what a parser shows against a listing, both ways. Returns how many lines were compared.
