@@ -108,6 +108,7 @@ pub(super) struct Iotlb {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Invalidation {
     Device(u16),
+    Interrupts(u16),
     Pages(Pages),
     Iotlb(Iotlb),
     All,
@@ -118,6 +119,7 @@ pub(super) enum Invalidation {
 struct Poison {
     all: bool,
     devices: BTreeSet<u16>,
+    interrupts: BTreeSet<u16>,
     whole: BTreeSet<Space>,
     parts: Vec<Pages>,
 }
@@ -128,6 +130,8 @@ pub(super) struct Caches {
     leaves: BTreeMap<(Space, u8, u64), Leaf>,
     links: BTreeMap<(Space, u8, u64), Link>,
     pub gcr3: BTreeMap<Space, Gcr3>,
+    /// Entries of interrupt tables, by device and index.
+    pub interrupts: BTreeMap<(u16, u64), [u64; 2]>,
     poison: Option<Poison>,
     /// Page sizes that were ever cached, as a set of powers of two.
     sizes: u64,
@@ -180,6 +184,7 @@ impl Caches {
         self.leaves.clear();
         self.links.clear();
         self.gcr3.clear();
+        self.interrupts.clear();
     }
 
     pub fn forget_all(&mut self) {
@@ -194,6 +199,18 @@ impl Caches {
         if let Some(poison) = &mut self.poison {
             poison.devices.insert(device);
         }
+    }
+
+    pub fn forget_interrupts(&mut self, device: u16) {
+        self.interrupts.retain(|(owner, _), _| *owner != device);
+        if let Some(poison) = &mut self.poison {
+            poison.interrupts.insert(device);
+        }
+    }
+
+    /// Whether an interrupt of `device` would meet a table entry from before.
+    pub fn interrupts_poisoned(&self, device: u16) -> bool {
+        self.poison.as_ref().is_some_and(|poison| !poison.all && !poison.interrupts.contains(&device))
     }
 
     pub fn forget_pages(&mut self, what: &Pages) {
@@ -329,6 +346,7 @@ impl Unit {
                 self.caches.forget_device(device);
                 self.suppressed.remove(&device);
             }
+            Invalidation::Interrupts(device) => self.caches.forget_interrupts(device),
             Invalidation::Pages(pages) => self.caches.forget_pages(&pages),
             Invalidation::All => {
                 self.caches.forget_all();

@@ -110,8 +110,11 @@ impl Unit {
                     status: COMPLETION_STATUS.get(words) as u8,
                 });
             }
-            // Interrupt tables are not cached here, and prefetching is a hint (§2.4.6).
-            cmd::INVALIDATE_INTERRUPT_TABLE | cmd::PREFETCH_IOMMU_PAGES => {}
+            cmd::INVALIDATE_INTERRUPT_TABLE => {
+                self.issue(Invalidation::Interrupts(device(invalidate_device::DEVICE_ID)));
+            }
+            // Prefetching is a hint (§2.4.6).
+            cmd::PREFETCH_IOMMU_PAGES => {}
             _ => return Err("no such command"),
         }
         Ok(())

@@ -33,6 +33,10 @@ pub struct AmdViConfig {
     pub dirty: bool,
     /// DTE.AttrV and SnoopAttribute (EFR.AttrFWSup).
     pub attribute_override: bool,
+    /// Interrupt table entries of 128 bits (EFR.GASup).
+    pub wide_interrupts: bool,
+    /// Destinations of 32 bits, x2APIC (EFR.XTSup).
+    pub x2apic: bool,
     /// Hardware event registers (EFR.HESup).
     pub hardware_events: bool,
     /// Device table segments, as a power of two, 0 to 3 (EFR.DevTblSegSup).
@@ -68,6 +72,8 @@ impl Default for AmdViConfig {
             accessed: true,
             dirty: true,
             attribute_override: true,
+            wide_interrupts: true,
+            x2apic: true,
             hardware_events: true,
             device_table_segments: 3,
             iotlb: true,
@@ -97,6 +103,8 @@ impl AmdViConfig {
             accessed: false,
             dirty: false,
             attribute_override: false,
+            wide_interrupts: false,
+            x2apic: false,
             hardware_events: false,
             device_table_segments: 0,
             iotlb: false,
@@ -114,6 +122,8 @@ impl AmdViConfig {
             (efr::US_SUP, self.guest_translation),
             (efr::IA_SUP, self.invalidate_all),
             (efr::HE_SUP, self.hardware_events),
+            (efr::GA_SUP, self.wide_interrupts),
+            (efr::XT_SUP, self.x2apic),
             (efr::GIO_SUP, self.guest_io),
             (efr::HA_SUP, self.accessed),
             (efr::HD_SUP, self.dirty),

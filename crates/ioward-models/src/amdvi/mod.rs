@@ -22,6 +22,7 @@ pub mod config;
 pub mod device;
 mod guest;
 mod host;
+mod interrupts;
 mod log;
 pub mod model;
 mod ppr;

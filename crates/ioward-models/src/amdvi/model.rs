@@ -8,9 +8,9 @@ use super::{
     request::Kind,
     unit::Unit,
 };
-use crate::{AtcSink, IommuModel, Memory, Outcome, Request};
+use crate::{AtcSink, IommuModel, Memory, MessageOutcome, Outcome, Request};
 use ioward_spec::amdvi::{control, dte, registers::offset};
-use ioward_types::{Mmio, SourceId};
+use ioward_types::{Iova, Mmio, SourceId};
 use std::{
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -208,6 +208,10 @@ impl IommuModel for AmdViModel {
 
     fn translated(&self, request: &Request) -> Outcome {
         self.unit().translated(request)
+    }
+
+    fn message(&self, source: SourceId, at: Iova, data: u32) -> MessageOutcome {
+        self.unit().message(source, at, data)
     }
 
     fn connect(&self, source: SourceId, atc: Arc<dyn AtcSink>) {

@@ -14,7 +14,7 @@ use ioward_spec::amdvi::{
 use ioward_types::{PhysAddr, SourceId};
 
 /// Interrupts: `FEEx_xxxxh` (§2.1.4, Table 3).
-const INTERRUPTS: core::ops::RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
+pub(super) const INTERRUPTS: core::ops::RangeInclusive<u64> = 0xfee0_0000..=0xfeef_ffff;
 /// Addresses that are messages on HyperTransport, and reserved elsewhere (Table 3).
 const HYPERTRANSPORT: core::ops::RangeInclusive<u64> = 0xfd_0000_0000..=0xff_ffff_ffff;
 /// Where garbage in a cache leads: no memory is there.

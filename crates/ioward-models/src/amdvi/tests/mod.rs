@@ -5,4 +5,5 @@ mod caching;
 mod devices;
 mod guest;
 mod host;
+mod interrupts;
 mod queues;

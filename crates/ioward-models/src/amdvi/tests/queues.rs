@@ -11,9 +11,9 @@ use std::sync::{
 #[test]
 fn the_extended_features_are_what_was_asked_for() {
     let bench = Bench::off(AmdViConfig::default());
-    // PreFSup, PPRSup, NXSup, GTSup, IASup, HESup; HATS 2, GATS 1, GLXSup 2; PASmax 15, USSup, DevTblSegSup 3; GIoSup,
+    // PreFSup, PPRSup, XTSup, NXSup, GTSup, IASup, GASup, HESup; HATS 2, GATS 1, GLXSup 2; PASmax 15, USSup, DevTblSegSup 3; GIoSup,
     // HASup, EPHSup, AttrFWSup, HDSup.
-    assert_eq!(bench.model.read64(0x0030), 0x001f_00ef_0000_995b);
+    assert_eq!(bench.model.read64(0x0030), 0x001f_00ef_0000_99df);
     assert_eq!(bench.model.read32(0x0034), 0x001f_00ef);
     let bench = Bench::off(AmdViConfig::minimal());
     assert_eq!(bench.model.read64(0x0030), 0);
