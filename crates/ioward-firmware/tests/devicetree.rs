@@ -170,7 +170,6 @@ fn kinds_by_their_compatible() {
         ("apple,t8103-dart", "Apple DART"),
         ("renesas,ipmmu-r8a7795", "Renesas IPMMU"),
         ("nvidia,tegra210-smmu", "Tegra SMMU"),
-        ("virtio,mmio", "virtio-iommu"),
         ("maker,newest", "maker,newest"),
     ];
     for (compatible, _) in names {

@@ -5,7 +5,7 @@ mod common;
 
 use common::{corpus, files};
 use ioward_firmware::devicetree::{self, Tree};
-use ioward_types::describe::{Devices, Fact, IommuKind, NodeId, Severity, Sources};
+use ioward_types::describe::{Devices, Fact, Iommu, IommuKind, NodeId, Severity, Sources};
 use std::{
     collections::BTreeMap,
     fs,
@@ -225,8 +225,7 @@ fn facts_are_what_the_text_says() {
                         let unit = u64::from_str_radix(unit, 16).expect("unit addresses are hexadecimal");
                         assert_eq!((registers.start.0 - unit) % 0x100_0000, 0, "{name}");
                     }
-                    let is_v3 = board.text[name]["compatible"].starts_with(b"arm,smmu-v3\0");
-                    assert_eq!(matches!(iommu.kind, IommuKind::SmmuV3(_)), is_v3, "{name}");
+                    check_kind(&board, name, iommu);
                     units += 1;
                 }
                 Fact::Problem(problem) => assert_eq!(problem.severity(), Severity::Note, "{problem}"),
@@ -241,6 +240,30 @@ fn facts_are_what_the_text_says() {
         assert_eq!(found, with_cells, "{}", path.display());
     }
     println!("{units} IOMMUs, {count} scopes");
+}
+
+/// The kind against the node's `compatible`, and what a RISC-V IOMMU and a virtio-iommu say beside it.
+fn check_kind(board: &Board, name: &str, iommu: &Iommu<'_>) {
+    let is = |text: &[u8]| board.text[name]["compatible"].starts_with(text);
+    assert_eq!(matches!(iommu.kind, IommuKind::SmmuV3(_)), is(b"arm,smmu-v3\0"), "{name}");
+    let (platform, pci) = (is(b"riscv,iommu\0"), is(b"riscv,pci-iommu\0"));
+    let reg = board.cells(name, "reg");
+    // On PCI the first cell of `reg` has bus, device and function.
+    let function = (pci || matches!(iommu.kind, IommuKind::Virtio)).then(|| reg[0] >> 8);
+    assert_eq!(iommu.function.map(|function| function.requester.into()), function, "{name}");
+    assert_eq!(matches!(iommu.kind, IommuKind::Virtio), is(b"virtio,pci-iommu\0"), "{name}");
+    match iommu.kind {
+        IommuKind::RiscV(facts) => {
+            assert!(platform || pci, "{name}");
+            // Two cells each on QEMU's machines, with one interrupt controller.
+            let wires = board.cells(name, "interrupts").len() as u16 / 2;
+            // QEMU's hosts are coherent and say so for what is below them.
+            assert_eq!((facts.wires, facts.coherent), (wires, pci.then_some(true)), "{name}");
+            let bytes = platform.then(|| u64::from(reg[3]));
+            assert_eq!(iommu.registers.map(|registers| registers.bytes), bytes, "{name}");
+        }
+        _ => assert!(!platform && !pci, "{name}"),
+    }
 }
 
 fn names(blob: &[u8]) -> BTreeMap<NodeId, String> {

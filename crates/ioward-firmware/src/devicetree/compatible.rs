@@ -7,12 +7,31 @@ use super::tree::Node;
 pub enum Kind<'a> {
     /// Arm SMMUv3.
     SmmuV3,
+    /// RISC-V IOMMU, a platform device or a PCI function.
+    RiscV,
+    /// virtio-iommu, on MMIO or as a PCI function.
+    Virtio,
     /// A kind that nothing here drives, by the name that people know.
     Other(&'a str),
 }
 
-/// Whole strings, the binding's own.
-const WHOLE: [(&str, &str); 26] = [
+/// Whole strings of the kinds that are driven: the bindings' own (arm,smmu-v3.yaml, riscv,iommu.yaml, virtio/pci-iommu.yaml),
+/// and the ones that vendor and device ID of a PCI function make (IEEE 1275 PCI binding, section 2.5).
+const DRIVEN: [(&str, Kind<'static>); 7] = [
+    ("arm,smmu-v3", Kind::SmmuV3),
+    ("riscv,iommu", Kind::RiscV),
+    ("riscv,pci-iommu", Kind::RiscV),
+    ("pci1efd,edf1", Kind::RiscV),
+    ("pci1b36,14", Kind::RiscV),
+    ("virtio,pci-iommu", Kind::Virtio),
+    ("pci1af4,1057", Kind::Virtio),
+];
+
+/// A virtio device of whatever sort: an IOMMU only if it has the property of one (virtio/mmio.yaml).
+const VIRTIO_MMIO: &str = "virtio,mmio";
+
+/// Whole strings of the others, the binding's own.
+const WHOLE: [(&str, &str); 23] = [
     ("arm,smmu-v1", "SMMUv1"),
     ("arm,smmu-v2", "SMMUv2"),
     ("arm,mmu-400", "MMU-400"),
@@ -35,20 +54,16 @@ const WHOLE: [(&str, &str); 26] = [
     ("ti,omap2-iommu", "OMAP IOMMU"),
     ("ti,omap4-iommu", "OMAP IOMMU"),
     ("ti,dra7-dsp-iommu", "OMAP IOMMU"),
-    ("virtio,pci-iommu", "virtio-iommu"),
-    ("riscv,iommu", "RISC-V IOMMU"),
-    ("riscv,pci-iommu", "RISC-V IOMMU"),
     ("xen,grant-dma", "Xen grant DMA"),
 ];
 
 /// The vendor, a part of what follows it, and the name.
-const FAMILIES: [(&str, &str, &str); 6] = [
+const FAMILIES: [(&str, &str, &str); 5] = [
     ("mediatek,", "-m4u", "MediaTek M4U"),
     ("mediatek,", "-iommu", "MediaTek IOMMU"),
     ("apple,", "dart", "Apple DART"),
     ("renesas,", "ipmmu-", "Renesas IPMMU"),
     ("nvidia,tegra", "-smmu", "Tegra SMMU"),
-    ("virtio,", "mmio", "virtio-iommu"),
 ];
 
 /// What kind of IOMMU a node is; none if it is none. A node that has `#iommu-cells` is one even if nobody knows its
@@ -56,8 +71,11 @@ const FAMILIES: [(&str, &str, &str); 6] = [
 pub fn kind<'a>(node: &Node<'a>) -> Option<Kind<'a>> {
     let has_cells = node.has("#iommu-cells");
     for name in node.compatible() {
-        if name == "arm,smmu-v3" {
-            return Some(Kind::SmmuV3);
+        if let Some((_, kind)) = DRIVEN.iter().find(|(whole, _)| *whole == name) {
+            return Some(*kind);
+        }
+        if name == VIRTIO_MMIO && has_cells {
+            return Some(Kind::Virtio);
         }
         if let Some((_, known)) = WHOLE.iter().find(|(whole, _)| *whole == name) {
             return Some(Kind::Other(known));

@@ -11,7 +11,7 @@ use ioward_types::{
     PhysAddr, SourceId, Span,
     describe::{
         Cause, Devices, Doorbell, Fact, Interrupt, InterruptLine, InterruptRole, Iommu, IommuKind, Msi,
-        MsiController, NodeId, Problem, Scope, Served, SmmuV3, Sources, Table, Traits,
+        MsiController, NodeId, Problem, RiscV, Scope, Served, SmmuV3, Sources, Table, Traits,
     },
 };
 
@@ -42,7 +42,7 @@ impl<'a> Walk<'a, '_> {
         let Some(node) = path.node() else { return };
         let traits = traits(path, &node);
         if let Some(kind) = compatible::kind(&node) {
-            self.unit(path, &node, kind);
+            self.unit(path, &node, kind, traits.coherent);
         }
         if is_host(path) {
             self.host(path, traits);
@@ -62,19 +62,27 @@ impl<'a> Walk<'a, '_> {
         self.doorbell(path, &node);
     }
 
-    fn unit(&mut self, path: &Path<'a>, node: &Node<'a>, kind: Kind<'a>) {
+    fn unit(&mut self, path: &Path<'a>, node: &Node<'a>, kind: Kind<'a>, coherent: Option<bool>) {
         let function = self.function(path);
         let registers = path.registers(0).filter(|_| function.is_none());
         // A kind that nobody drives needs none.
-        if registers.is_none() && function.is_none() && path.is_okay() && kind == Kind::SmmuV3 {
+        let is_driven = !matches!(kind, Kind::Other(_));
+        if registers.is_none() && function.is_none() && path.is_okay() && is_driven {
             self.problem(
                 node.at(),
                 "IOMMU",
                 Cause::Missing { what: "a register block that can be addressed" },
             );
         }
+        let interrupts = self.interrupts(path, node);
         let kind = match kind {
             Kind::Other(name) => IommuKind::Unsupported(name),
+            Kind::Virtio => IommuKind::Virtio,
+            Kind::RiscV => IommuKind::RiscV(RiscV {
+                coherent,
+                wires: interrupts.iter().flatten().count() as u16,
+                ..RiscV::default()
+            }),
             Kind::SmmuV3 => IommuKind::SmmuV3(SmmuV3 {
                 coherent: Some(node.has("dma-coherent")),
                 page0_only: node.has("cavium,cn9900-broken-page1-regspace"),
@@ -82,7 +90,6 @@ impl<'a> Walk<'a, '_> {
                 ..SmmuV3::default()
             }),
         };
-        let interrupts = self.interrupts(path, node);
         (self.sink)(Fact::Iommu(Iommu {
             id: NodeId(node.at()),
             kind,
