@@ -56,6 +56,8 @@ struct State {
     incoherent: bool,
     /// Words whose store hardware has not seen: what it sees instead, and whose barrier is awaited.
     pending: BTreeMap<u64, (u64, ThreadId)>,
+    /// Words whose store still lies in a write buffer of the chipset, where there is one: what lies behind it instead.
+    buffered: Option<BTreeMap<u64, u64>>,
     /// Words stored to but not cleaned: what an incoherent walker sees instead.
     unclean: BTreeMap<u64, u64>,
     /// Lines of fresh frames that were never cleaned.
@@ -120,6 +122,7 @@ impl Memory {
             visibility: Visibility::Immediate,
             incoherent: false,
             pending: BTreeMap::new(),
+            buffered: None,
             unclean: BTreeMap::new(),
             fresh: BTreeSet::new(),
             allocated: BTreeMap::new(),
@@ -147,6 +150,19 @@ impl Memory {
     /// allocated.
     pub fn set_incoherent(&self, incoherent: bool) {
         self.state().incoherent = incoherent;
+    }
+
+    /// Whether a chipset holds stores back in buffers that no barrier empties, from [`Memory::read64_behind_buffer`]
+    /// alone. Turned off, they are empty.
+    pub fn set_write_buffered(&self, on: bool) {
+        self.state().buffered = on.then(BTreeMap::new);
+    }
+
+    /// Empties the chipset's write buffers.
+    pub fn flush_write_buffer(&self) {
+        if let Some(buffered) = &mut self.state().buffered {
+            buffered.clear();
+        }
     }
 
     /// After `count` more allocations every one fails; `None` lifts that.
@@ -198,6 +214,13 @@ impl Memory {
             Some((old, _)) => Ok(*old),
             None => Ok(u64::from_le(word.load(Ordering::Acquire))),
         }
+    }
+
+    /// [`Memory::read64`] by hardware that sits behind the chipset's write buffers ([`Memory::set_write_buffered`]).
+    pub fn read64_behind_buffer(&self, by: &str, at: PhysAddr, coherent: bool) -> Result<u64, BusError> {
+        let value = self.read64(by, at, coherent)?;
+        let held = self.state().buffered.as_ref().and_then(|buffered| buffered.get(&at.0).copied());
+        Ok(held.unwrap_or(value))
     }
 
     /// Hardware stores 8 bytes at a multiple of 8: an event, a completion.
@@ -299,6 +322,9 @@ impl Memory {
             state.pending.remove(&at);
             state.unclean.remove(&at);
         }
+        if let Some(buffered) = &mut state.buffered {
+            buffered.retain(|at, _| !(first..first + bytes).contains(at));
+        }
         drop(state);
         for at in (first..first + bytes).step_by(8) {
             self.word(PhysAddr(at)).expect("allocated inside").store(0, Ordering::Relaxed);
@@ -335,6 +361,9 @@ impl Memory {
         let mut state = self.state();
         for (n, at) in (at.0..at.0 + bytes as u64).step_by(8).enumerate() {
             let old = (old >> (64 * n)) as u64;
+            if let Some(buffered) = &mut state.buffered {
+                buffered.entry(at).or_insert(old);
+            }
             let hold = match &mut state.visibility {
                 Visibility::Immediate => false,
                 Visibility::Held => true,
@@ -377,6 +406,9 @@ impl Memory {
         let mut state = self.state();
         state.pending.remove(&at);
         state.unclean.remove(&at);
+        if let Some(buffered) = &mut state.buffered {
+            buffered.remove(&at);
+        }
     }
 
     fn word(&self, at: PhysAddr) -> Option<&AtomicU64> {
@@ -436,6 +468,20 @@ mod tests {
         assert_eq!(frames.load64(8), 7);
         platform.publish();
         assert_eq!(memory.read64("test", at, true), Ok(7));
+    }
+
+    #[test]
+    fn a_buffered_store_waits_for_a_flush_and_not_for_a_barrier() {
+        let (memory, platform) = machine();
+        memory.set_write_buffered(true);
+        let frames = Frames::new(&platform, 4096, 4096, PhysAddr(u64::MAX)).unwrap();
+        let at = frames.phys();
+        frames.store64(0, 7);
+        platform.fence();
+        assert_eq!(memory.read64_behind_buffer("test", at, true), Ok(0));
+        assert_eq!(memory.read64("test", at, true), Ok(7), "other hardware has no such buffer before it");
+        memory.flush_write_buffer();
+        assert_eq!(memory.read64_behind_buffer("test", at, true), Ok(7));
     }
 
     #[test]

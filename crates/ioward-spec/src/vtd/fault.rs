@@ -120,8 +120,6 @@ reasons! {
     RTADDR_PASID = 0x31, "RTA.2";
     /// A page request in legacy mode.
     RTADDR_PAGE_REQUEST = 0x32, "RTA.3";
-    /// Abort-DMA mode.
-    RTADDR_ABORT = 0x33, "RTA.4";
     /// Scalable: the root entry could not be read.
     SM_ROOT_ACCESS = 0x38, "SRT.1";
     /// Scalable: the root entry's half is not present.

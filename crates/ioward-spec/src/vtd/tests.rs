@@ -592,5 +592,5 @@ fn fault_reasons_are_what_others_have() {
         [Some("SCT.8"), Some("SGN.1"), Some("SFS.10")]
     );
     let known = (0..=0xff).filter(|code| condition(*code).is_some()).count();
-    assert_eq!(known, qemu.len() + linux.len() + 3, "and RTA.4, IRT.8 and IRT.9, which neither has");
+    assert_eq!(known, qemu.len() + linux.len() + 2, "and IRT.8 and IRT.9, which neither has");
 }
