@@ -93,6 +93,7 @@ impl<P: Platform> State<P> {
     fn windows(&self, sources: &[Source], wants: &[Want], granule: u64) -> Result<Vec<Span<Iova>>, AddError> {
         let mut windows: Vec<Span<Iova>> =
             wants.iter().flat_map(|want| want.driver.forbidden()).copied().collect();
+        windows.extend(self.reserved(sources));
         let entries = sources.iter().filter_map(|source| self.entries.get(source));
         for device in entries.flat_map(|entry| &entry.users).filter_map(|id| self.device(*id)) {
             for region in device.regions.iter().filter(|region| region.kind == RegionKind::Forbidden) {

@@ -9,6 +9,7 @@ pub use crate::interrupts::{
     ApicTarget, Delivery, InterruptCapabilities, InterruptEntries, InterruptFrom, InterruptMessage,
     InterruptTo, RemapInterrupts,
 };
+use alloc::vec::Vec;
 use core::fmt;
 use ioward_types::{
     Attributes, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Root, SourceId, Span,
@@ -215,6 +216,15 @@ pub enum Refused {
         /// The feature, in the specification's words.
         what: &'static str,
     },
+    /// An IOMMU that takes requests answered that it will not.
+    Rejected {
+        /// Which IOMMU.
+        iommu: IommuId,
+        /// The request, in the specification's words.
+        request: &'static str,
+        /// Its answer, in the specification's words.
+        why: &'static str,
+    },
     /// No table can be made of a plan: the driver planned a shape that its format does not have.
     Plan {
         /// The table's format.
@@ -269,6 +279,7 @@ impl fmt::Display for Refused {
             }
             Self::NoTag { iommu } => write!(f, "IOMMU {iommu} has no tag left"),
             Self::Unsupported { iommu, what } => write!(f, "IOMMU {iommu} lacks {what}"),
+            Self::Rejected { iommu, request, why } => write!(f, "IOMMU {iommu} rejects {request}: {why}"),
             Self::Plan { table } => write!(f, "no {table} table has the planned shape"),
             Self::NoMemory(error) => error.fmt(f),
             Self::NoAtomic128(error) => error.fmt(f),
@@ -339,6 +350,12 @@ pub unsafe trait Driver: Send + Sync {
     fn forbidden(&self) -> &[Span<Iova>] {
         &[]
     }
+    /// IOVAs that must never be mapped for this one source, where the IOMMU tells so source by source (PROBE of
+    /// virtio-iommu). Fixed from [`Driver::claim`] on.
+    fn reserved(&self, slot: &Slot) -> Vec<Span<Iova>> {
+        let _ = slot;
+        Vec::new()
+    }
     /// How it would serve these requirements. Pure: the same answer whatever the order of probing.
     fn plan(&self, whole_group: &Requirements) -> Result<Plan, Refused>;
     /// Whether its hardware can walk a table that was made for somebody else (rule 11). `Ok` promises that
@@ -393,11 +410,19 @@ pub unsafe trait Driver: Send + Sync {
 }
 
 /// IOMMUs without tables (virtio-iommu). These may wait: not callable with interrupts off.
+///
+/// Mappings belong to a tag, whoever is attached: they can be made before the first source is, stay while none is, and are
+/// reachable by those that come.
 pub trait MapRequests {
-    /// Maps `to` at `at`.
+    /// Maps `to` at `at`. After [`Refused::Hung`] it may be mapped one day all the same; after any other error it is not.
     fn map(&self, tag: Tag, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), Refused>;
-    /// Unmaps everything in `at`; nothing is reachable after `Ok`.
+    /// Unmaps everything in `at`, whole mappings only; nothing is reachable after `Ok`.
     fn unmap(&self, tag: Tag, at: Span<Iova>) -> Result<(), Hung>;
+    /// Asks for the same without waiting: nothing is reachable after the next `Ok` of [`Driver::flush`] for the tag, however
+    /// many were asked for. After an `Err` no flush of the tag is confirmed any more.
+    fn unmap_later(&self, tag: Tag, at: Span<Iova>) -> Result<(), Hung> {
+        self.unmap(tag, at)
+    }
 }
 
 /// What an IOMMU reports.

@@ -1,7 +1,7 @@
 //! What is special about addresses for a group, and which of it an address space holds (rule 15).
 
 use crate::{
-    device::{AddError, DeviceId, GroupId, RegionKind},
+    device::{AddError, DeviceId, GroupId, RegionKind, Source},
     space::{AddressSpace, Want},
     state::State,
 };
@@ -50,6 +50,15 @@ impl<P: Platform> State<P> {
         space.require(&special.mapped(Use::Owner))
     }
 
+    /// What their IOMMUs say must not be mapped for each of these sources alone.
+    pub fn reserved(&self, sources: &[Source]) -> Vec<Span<Iova>> {
+        let entries = sources.iter().filter_map(|source| self.entries.get(source));
+        let mut all: Vec<_> = entries.flat_map(|entry| entry.driver.reserved(&entry.slot)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// What is special about addresses for the group's members, in pages of `granule`.
     pub fn region_spans(
         &self,
@@ -61,6 +70,7 @@ impl<P: Platform> State<P> {
         let (mut required, mut doorbells) = (Vec::new(), Vec::new());
         let mut forbidden: Vec<Span<Iova>> =
             wants.iter().flat_map(|want| want.driver.forbidden()).copied().collect();
+        forbidden.extend(self.reserved(&self.sources(group, newcomer)));
         for region in self.regions(group, newcomer) {
             let span = Span { start: Iova(region.span.start.0), bytes: region.span.bytes };
             let span = span.align_outward(granule).ok_or(AddError::RegionsOverlap(region.span))?;

@@ -203,12 +203,19 @@ impl<P: Platform> Requests<P> {
         for (done, unit) in units.iter().enumerate() {
             let Some(driver) = unit.driver.requests() else { continue };
             if let Err(refused) = driver.map(unit.tag, at, to, how) {
-                // A unit that does not answer the undo must not issue requests any more.
+                // A unit that does not answer, or not the undo, must not issue requests any more: it may map yet.
+                let asked = match refused {
+                    Refused::Hung(hung) => {
+                        unit.silence();
+                        Err(hung)
+                    }
+                    _ => Ok(()),
+                };
                 let undone = units[..done].iter().filter_map(|unit| Some((unit, unit.driver.requests()?)));
                 let hung =
                     undone.map(|(unit, driver)| driver.unmap(unit.tag, span).inspect_err(|_| unit.silence()));
                 return Err(hung
-                    .fold(Ok(()), Result::and)
+                    .fold(asked, Result::and)
                     .err()
                     .map_or(MapError::Refused(refused), MapError::Hung));
             }
@@ -228,7 +235,8 @@ impl<P: Platform> Requests<P> {
         let mut removed = Removed::NOTHING;
         for unit in units {
             let Some(driver) = unit.driver.requests() else { continue };
-            if let Err(hung) = driver.unmap(unit.tag, span) {
+            // Confirmed by the flush that comes before anything is reused.
+            if let Err(hung) = driver.unmap_later(unit.tag, span) {
                 unit.silence();
                 removed.hung = Some(hung);
             }

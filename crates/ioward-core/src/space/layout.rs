@@ -136,9 +136,7 @@ impl<P: Platform> Layout<P> {
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
         let mut all = Ok(());
         for carrier in &self.carriers {
-            // Where unmaps are requests, each has been confirmed already.
-            let tables = carrier.backing.root().is_some();
-            for unit in carrier.units.iter().filter(|_| tables) {
+            for unit in &carrier.units {
                 all = all.and(unit.flush(span, carrier.granule(), tables_went));
             }
         }
