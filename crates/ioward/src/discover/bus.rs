@@ -7,6 +7,7 @@ use alloc::{
 use ioward_core::device::{PasidDenied, PasidOffer};
 use ioward_pci::{
     Bdf, Topology,
+    function::Header,
     groups::Grouping,
     joins::{Joins, PasidRefusal},
 };
@@ -44,6 +45,12 @@ pub struct BusFunction {
     pub trusted: bool,
     /// It is a bridge, whose driver does no DMA.
     pub bridge: bool,
+    /// The buses behind it, the first and the last, of a bridge whose buses are numbered.
+    pub buses: Option<(u8, u8)>,
+    /// The physical function of a virtual one.
+    pub physical: Option<PciFunction>,
+    /// Base class (15:8) and subclass (7:0).
+    pub class: Option<u16>,
 }
 
 impl BusFunction {
@@ -59,7 +66,17 @@ impl BusFunction {
             ats: None,
             trusted: true,
             bridge: false,
+            buses: None,
+            physical: None,
+            class: None,
         }
+    }
+
+    /// Whether it may lose the regions that firmware reserved for it once a driver has taken over: firmware drives USB
+    /// controllers (base class 0Ch, subclass 03h) as keyboards and graphics (base class 03h) as consoles, and drivers
+    /// reset both.
+    pub(super) fn outgrows_regions(&self) -> bool {
+        self.class.is_some_and(|class| class == 0x0c03 || class >> 8 == 0x03)
     }
 }
 
@@ -79,6 +96,15 @@ impl Bus {
                 // What nobody could read is not promised to be redirected.
                 Some(_) => (Some(PasidDenied::NotRedirected), None),
             };
+            let function = &topology.functions()[joined.function];
+            let buses = match function.header {
+                // Zero is what an unnumbered bridge has.
+                Header::Bridge { secondary, subordinate, .. } if secondary != 0 => {
+                    Some((secondary, subordinate))
+                }
+                _ => None,
+            };
+            let physical = topology.physical(joined.function).map(|index| topology.functions()[index].at);
             BusFunction {
                 name: topology.functions()[joined.function].at.to_string(),
                 at: joined.at,
@@ -89,6 +115,9 @@ impl Bus {
                 ats: joined.ats.then_some(ATS_SHIFT),
                 trusted: joined.trusted,
                 bridge: joined.bridge,
+                buses,
+                physical: physical.and_then(named),
+                class: function.class,
             }
         });
         Self { functions: functions.collect() }

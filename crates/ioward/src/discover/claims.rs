@@ -1,6 +1,12 @@
 //! Who claims what: scopes with their IOMMUs resolved.
 
-use super::{bus::Bus, facts::Facts, machine::Unit, report::Report};
+use super::{
+    bus::{Bus, BusFunction},
+    facts::Facts,
+    machine::Unit,
+    paths::{Paths, issuers},
+    report::Report,
+};
 use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
 use ioward_core::device::Source;
 use ioward_types::{
@@ -43,15 +49,17 @@ pub struct Verdict {
     pub traits: Traits,
 }
 
-/// All claims of all tables, and the numbers of the IOMMUs by table and node.
+/// All claims of all tables, the numbers of the IOMMUs by table and node, and the bridges that paths lead through.
 pub struct Claims<'a> {
     pub list: Vec<Claim<'a>>,
     pub ids: BTreeMap<(usize, NodeId), IommuId>,
+    pub paths: Paths,
 }
 
 impl<'a> Claims<'a> {
     /// Resolves the scopes; what refers to nothing is reported.
-    pub fn new(facts: &Facts<'a>, units: &[(usize, Unit)], reports: &mut Vec<Report>) -> Self {
+    pub fn new(facts: &Facts<'a>, units: &[(usize, Unit)], bus: &Bus, reports: &mut Vec<Report>) -> Self {
+        let paths = Paths::of(bus);
         let ids: BTreeMap<_, _> =
             units.iter().map(|(from, unit)| ((*from, unit.described.1), unit.id)).collect();
         let mut list = Vec::new();
@@ -67,17 +75,25 @@ impl<'a> Claims<'a> {
                     }
                 },
             };
-            list.push(Claim { from, table, at, devices, by, traits, enabled });
+            let mut claim = Claim { from, table, at, devices, by, traits, enabled };
+            claim.end_path(&paths, reports);
+            list.push(claim);
         }
-        Self { list, ids }
+        Self { list, ids, paths }
     }
 
-    /// What is said of one requester ID: by the scopes that name it, else by those for all other devices.
-    pub fn of_requester(&self, requester: PciFunction, reports: &mut Vec<Report>) -> Verdict {
+    /// What is said of one requester ID of a function: by the scopes that name it, else by those for all other devices.
+    pub fn of_requester(
+        &self,
+        requester: PciFunction,
+        function: &BusFunction,
+        reports: &mut Vec<Report>,
+    ) -> Verdict {
+        let issuers = issuers(function);
         let mut verdict = Verdict::default();
         let mut named = false;
         for claim in self.list.iter().filter(|claim| claim.enabled) {
-            if let Some(position) = claim.devices.position(requester) {
+            if let Some(position) = self.paths.position(&claim.devices, requester, &issuers) {
                 named = true;
                 verdict.add(claim, position, requester, reports);
             }
@@ -96,17 +112,44 @@ impl<'a> Claims<'a> {
 
     /// Reports the scopes that name a single function which is not there.
     pub fn report_absent(&self, bus: &Bus, reports: &mut Vec<Report>) {
+        let is_there = |wanted: PciFunction| {
+            let functions = &mut bus.functions.iter();
+            functions.any(|function| function.at == Some(wanted) || function.requesters.contains(&wanted))
+        };
         for claim in &self.list {
-            let Devices::Pci { segment, first, last, mask: 0xffff } = claim.devices else { continue };
-            let wanted = PciFunction { segment, requester: first };
-            if first == last
-                && bus.knows(segment)
-                && !bus.functions.iter().any(|function| function.requesters.contains(&wanted))
-            {
+            let (segment, wanted) = match claim.devices {
+                Devices::Pci { segment, first, last, mask: 0xffff } if first == last => {
+                    (segment, Some(PciFunction { segment, requester: first }))
+                }
+                Devices::PciPath { segment, bus, path, .. } => (segment, self.paths.end(segment, bus, path)),
+                _ => continue,
+            };
+            if bus.knows(segment) && !wanted.is_some_and(is_there) {
                 let device = claim.devices.to_string();
                 reports.push(Report::NotThere { table: claim.table, at: claim.at, device });
             }
         }
+    }
+}
+
+impl Claim<'_> {
+    /// What issues requests with the ID of the function at the end of a path has that ID as its source. A path that leads
+    /// nowhere is reported.
+    fn end_path(&mut self, paths: &Paths, reports: &mut Vec<Report>) {
+        let Devices::AtPath { what, segment, bus, path } = self.devices else { return };
+        self.devices = what.devices();
+        let By::Iommu(id, sources) = self.by else { return };
+        self.by = match paths.end(segment, bus, path) {
+            Some(end) => match sources.of(end.requester.into()) {
+                Some(source) => By::Iommu(id, Sources::Same(source)),
+                None => By::Dangling,
+            },
+            None => {
+                let device = self.devices.to_string();
+                reports.push(Report::NotThere { table: self.table, at: self.at, device });
+                By::Dangling
+            }
+        };
     }
 }
 

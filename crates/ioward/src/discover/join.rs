@@ -1,10 +1,11 @@
 //! Facts and bus together.
 
 use super::{
+    ats,
     bus::{Bus, BusFunction},
     claims::{Claims, Verdict, narrower},
     facts::Facts,
-    machine::{Device, Host, Machine, Place, Serving, Special, Unit, UnitKind, Unserved},
+    machine::{Device, Host, Machine, Place, Serving, Special, SpecialKind, Unit, UnitKind, Unserved},
     regions::{self, Named},
     report::Report,
 };
@@ -52,7 +53,10 @@ pub fn join(facts: &Facts<'_>, bus: &Bus) -> Machine {
             _ => {}
         }
     }
-    let claims = Claims::new(facts, &units, &mut machine.reports);
+    for (_, unit) in &mut units {
+        link(unit, bus, &mut machine.reports);
+    }
+    let claims = Claims::new(facts, &units, bus, &mut machine.reports);
     machine.iommus = units.into_iter().map(|(_, unit)| unit).collect();
 
     for (index, function) in bus.functions.iter().enumerate() {
@@ -90,9 +94,20 @@ fn unit(id: IommuId, table: Table, fact: &Fact<'_>) -> Option<Unit> {
         name,
         registers: iommu.registers,
         function: iommu.function,
+        on_bus: None,
         interrupts: iommu.interrupts,
         enabled: iommu.enabled,
     })
+}
+
+/// Finds the function that an IOMMU is. One that has no other registers cannot do without it.
+fn link(unit: &mut Unit, bus: &Bus, reports: &mut Vec<Report>) {
+    let Some(wanted) = unit.function else { return };
+    unit.on_bus = bus.functions.iter().position(|function| function.at == Some(wanted));
+    if unit.on_bus.is_none() && unit.registers.is_none() && bus.knows(wanted.segment) {
+        let (table, at) = unit.described;
+        reports.push(Report::NotThere { table, at, device: unit.name.clone() });
+    }
 }
 
 fn pci_device<'a>(
@@ -106,7 +121,7 @@ fn pci_device<'a>(
     let mut refused = false;
     let mut pasid = function.pasid;
     for requester in &function.requesters {
-        let verdict = claims.of_requester(*requester, &mut machine.reports);
+        let verdict = claims.of_requester(*requester, function, &mut machine.reports);
         if function.shared == Some(*requester) {
             pasid.denied = pasid.denied.or(verdict.sources.first().copied().map(PasidDenied::SharedSource));
         }
@@ -124,11 +139,14 @@ fn pci_device<'a>(
             }
         }
     }
-    // On x86 every PCI request snoops; elsewhere firmware has to say so.
-    let coherent = all.traits.coherent.unwrap_or_else(|| {
-        let x86 = |table| matches!(table, Table::Ivrs | Table::Dmar);
-        all.sources.iter().any(|source| machine.iommu(source.0).is_some_and(|unit| x86(unit.described.0)))
-    });
+    let behind = |fits: &dyn Fn(&Unit) -> bool| {
+        all.sources.iter().any(|source| machine.iommu(source.0).is_some_and(fits))
+    };
+    if behind(&|unit| matches!(unit.kind, UnitKind::VtD(_))) {
+        all.traits = narrower(all.traits, ats::of_dmar(facts, &claims.paths, function));
+    }
+    let snoops = behind(&|unit| snoops(unit.described.0));
+    let coherent = all.traits.coherent.unwrap_or(snoops);
     let narrow = |bits: u8| bits.min(all.traits.pasid_bits.unwrap_or(bits));
     let serving = if refused || all.broken { Serving::Refused } else { serving(&all, machine) };
     let mut device = Device {
@@ -141,7 +159,12 @@ fn pci_device<'a>(
         ..blank(&all.traits, coherent)
     };
     finish(&mut device, serving, all.sources);
-    let named = Named { requesters: function.requesters.clone(), words: None };
+    let named = Named {
+        requesters: function.requesters.clone(),
+        at: function.at,
+        outgrows: function.outgrows_regions(),
+        words: None,
+    };
     regions::apply(facts, claims, &named, &mut device, &mut machine.reports);
     machine.devices.push(device);
 }
@@ -161,13 +184,18 @@ fn platform_devices<'a>(facts: &Facts<'a>, claims: &Claims<'a>, machine: &mut Ma
         for other in claims.list[index..].iter().filter(|other| is_same(other)) {
             verdict.add(other, 0, &name, &mut machine.reports);
         }
-        if matches!(claim.devices, Devices::IoApic { .. } | Devices::Hpet { .. }) {
-            let sources =
-                verdict.sources.iter().map(|source| Special { name: name.clone(), source: *source });
-            machine.specials.extend(sources);
+        let special = match claim.devices {
+            Devices::IoApic { id } => Some(SpecialKind::IoApic(id)),
+            Devices::Hpet { number } => Some(SpecialKind::Hpet(number)),
+            _ => None,
+        };
+        if let Some(kind) = special {
+            let traits = verdict.traits;
+            let special = |source: &Source| Special { name: name.clone(), kind, source: *source, traits };
+            machine.specials.extend(verdict.sources.iter().map(special));
             continue;
         }
-        let coherent = verdict.traits.coherent.unwrap_or(matches!(claim.table, Table::Ivrs | Table::Dmar));
+        let coherent = verdict.traits.coherent.unwrap_or(snoops(claim.table));
         let serving = if verdict.broken { Serving::Refused } else { serving(&verdict, machine) };
         let mut device = Device {
             name,
@@ -175,10 +203,16 @@ fn platform_devices<'a>(facts: &Facts<'a>, claims: &Claims<'a>, machine: &mut Ma
             ..blank(&verdict.traits, coherent)
         };
         finish(&mut device, serving, verdict.sources);
-        let named = Named { requesters: Vec::new(), words: Some(words) };
+        let named = Named { requesters: Vec::new(), at: None, outgrows: false, words: Some(words) };
         regions::apply(facts, claims, &named, &mut device, &mut machine.reports);
         machine.devices.push(device);
     }
+}
+
+/// Whether requests snoop CPU caches where firmware says nothing. On x86 all from PCI do; ACPI on RISC-V wants devices
+/// coherent that have no `_CCA`, and what a VIOT describes is a virtual machine's. An IORT and a device tree say so.
+fn snoops(table: Table) -> bool {
+    matches!(table, Table::Ivrs | Table::Dmar | Table::Rimt | Table::Viot)
 }
 
 fn blank(traits: &Traits, coherent: bool) -> Device {
@@ -191,6 +225,7 @@ fn blank(traits: &Traits, coherent: bool) -> Device {
         pasid: PasidOffer::NONE,
         ats: None,
         addr_bits: traits.addr_bits.unwrap_or(64),
+        traits: *traits,
         coherent,
         trusted: true,
         bridge: false,

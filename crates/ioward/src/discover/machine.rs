@@ -6,7 +6,9 @@ use core::fmt;
 use ioward_core::device::{DeviceDesc, PasidOffer, Region, Source};
 use ioward_types::{
     DeviceControl, IommuId, PhysAddr, Span,
-    describe::{AmdVi, Interrupt, IommuKind, NodeId, PciFunction, PciHost, RiscV, SmmuV3, Table, VtD},
+    describe::{
+        AmdVi, Interrupt, IommuKind, NodeId, PciFunction, PciHost, RiscV, SmmuV3, Table, Traits, VtD,
+    },
 };
 
 /// A machine, as far as DMA is concerned.
@@ -43,6 +45,24 @@ impl Machine {
             _ => None,
         })
     }
+    /// The VT-d units that may be used.
+    pub fn vtd(&self) -> impl Iterator<Item = (&Unit, &VtD)> {
+        self.iommus.iter().filter(|unit| unit.enabled).filter_map(|unit| match &unit.kind {
+            UnitKind::VtD(vtd) => Some((unit, vtd)),
+            _ => None,
+        })
+    }
+    /// The RISC-V IOMMUs that may be used.
+    pub fn riscv(&self) -> impl Iterator<Item = (&Unit, &RiscV)> {
+        self.iommus.iter().filter(|unit| unit.enabled).filter_map(|unit| match &unit.kind {
+            UnitKind::RiscV(riscv) => Some((unit, riscv)),
+            _ => None,
+        })
+    }
+    /// The virtio-iommus that may be used.
+    pub fn virtio(&self) -> impl Iterator<Item = &Unit> {
+        self.iommus.iter().filter(|unit| unit.enabled && unit.kind == UnitKind::Virtio)
+    }
     /// The devices that may be used: those that are not refused.
     pub fn usable(&self) -> impl Iterator<Item = &Device> {
         self.devices.iter().filter(|device| device.serving != Serving::Refused)
@@ -64,6 +84,8 @@ pub struct Unit {
     pub registers: Option<Span<PhysAddr>>,
     /// The PCI function that it is, if it is one.
     pub function: Option<PciFunction>,
+    /// Where that function was found, by index in [`Bus::functions`](super::Bus::functions).
+    pub on_bus: Option<usize>,
     /// Its wired interrupts.
     pub interrupts: [Option<Interrupt>; 4],
     /// Firmware says that it may be used.
@@ -154,6 +176,9 @@ pub struct Device {
     pub trusted: bool,
     /// It is a bridge, whose driver does no DMA.
     pub bridge: bool,
+    /// What firmware says of it beside where it is, the narrowest where tables differ: whether it needs ATS or page
+    /// requests to work, and what only its IOMMU's driver understands.
+    pub traits: Traits,
     /// What is special about addresses for it, in whole pages, ascending.
     pub regions: Vec<Region>,
     /// Where its message-signalled interrupts go, as far as firmware tells.
@@ -218,8 +243,21 @@ impl fmt::Display for Unserved {
 pub struct Special {
     /// A name for reports.
     pub name: String,
+    /// What it is.
+    pub kind: SpecialKind,
     /// What its messages carry.
     pub source: Source,
+    /// What firmware says of it beside.
+    pub traits: Traits,
+}
+
+/// What writes messages without being a device.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum SpecialKind {
+    /// An interrupt controller, by its APIC ID.
+    IoApic(u8),
+    /// A timer, by its number.
+    Hpet(u8),
 }
 
 /// A PCI host bridge.

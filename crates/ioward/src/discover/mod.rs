@@ -14,8 +14,9 @@
 //! 3. Two IOMMUs that claim one requester ID are both refused, and with them the device: it is listed with both claims and
 //!    is not to be used.
 //! 4. A device that no scope names, or whose IOMMU is disabled or of a kind that is not supported, is unserved.
-//! 5. A scope for one function that is not on the bus is reported.
-//! 6. Nothing is dropped in silence: every [`Problem`](ioward_types::describe::Problem) of a parser is a [`Report`] too.
+//! 5. A scope for one function that is not on the bus is reported; a path of bridges is walked on the bus first.
+//! 6. An IOMMU is no device behind itself or another, whatever range its function lies in.
+//! 7. Nothing is dropped in silence: every [`Problem`](ioward_types::describe::Problem) of a parser is a [`Report`] too.
 //!
 //! [`machine`] does all of it for tables and a topology:
 //!
@@ -30,11 +31,13 @@
 //!
 //! One IOMMU and no PCI is fine, and so is a bus without any table.
 
+mod ats;
 mod bus;
 mod claims;
 mod facts;
 mod join;
 mod machine;
+mod paths;
 mod regions;
 mod report;
 #[cfg(test)]
@@ -43,5 +46,5 @@ mod tests;
 pub use bus::{Bus, BusFunction};
 pub use facts::Facts;
 pub use join::{join, machine};
-pub use machine::{Device, Host, Machine, Place, Serving, Special, Unit, UnitKind, Unserved};
+pub use machine::{Device, Host, Machine, Place, Serving, Special, SpecialKind, Unit, UnitKind, Unserved};
 pub use report::Report;

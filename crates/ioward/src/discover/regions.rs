@@ -1,11 +1,11 @@
 //! Which reserved regions and doorbells concern which device.
 
-use super::{claims::Claims, facts::Facts, machine::Device, report::Report};
+use super::{claims::Claims, facts::Facts, machine::Device, paths::Paths, report::Report};
 use alloc::{collections::BTreeMap, vec::Vec};
 use ioward_core::device::{Region, RegionKind};
 use ioward_types::{
     Attributes, PhysAddr, Span,
-    describe::{Devices, Fact, MsiController, NodeId, PciFunction, Reserved, ReservedRule, Subject},
+    describe::{Devices, Fact, MsiController, NodeId, PciFunction, Reserved, ReservedRule, Subject, Table},
 };
 
 /// What a region is rounded to.
@@ -15,14 +15,19 @@ const PAGE: u64 = 0x1000;
 pub struct Named<'a> {
     /// The requester IDs of a PCI function.
     pub requesters: Vec<PciFunction>,
+    /// Where it is.
+    pub at: Option<PciFunction>,
+    /// Its driver frees it from the regions that a DMAR reserves for it.
+    pub outgrows: bool,
     /// The table's number and the words of a platform device.
     pub words: Option<(usize, Devices<'a>)>,
 }
 
 impl Named<'_> {
     /// Whether some table's words mean this device.
-    fn is_meant(&self, from: usize, devices: &Devices<'_>) -> bool {
-        self.requesters.iter().any(|at| devices.position(*at).is_some())
+    fn is_meant(&self, from: usize, devices: &Devices<'_>, paths: &Paths) -> bool {
+        let issuers = self.at.as_slice();
+        self.requesters.iter().any(|at| paths.position(devices, *at, issuers).is_some())
             || self.words.as_ref().is_some_and(|(table, words)| *table == from && same(words, devices))
     }
 }
@@ -32,6 +37,8 @@ pub fn same(one: &Devices<'_>, other: &Devices<'_>) -> bool {
     match (one, other) {
         (Devices::Node { id, .. }, Devices::Node { id: other, .. }) => id == other,
         (Devices::Pci { .. } | Devices::PciRest { .. } | Devices::PciPath { .. }, _) => false,
+        (Devices::AtPath { what, .. }, other) => same(&what.devices(), other),
+        (one, Devices::AtPath { what, .. }) => *one == what.devices(),
         (one, other) => one == other,
     }
 }
@@ -50,12 +57,12 @@ pub fn apply<'a>(
             doorbells.insert((from, doorbell.controller), doorbell.span);
         }
     }
-    for (from, _, fact) in facts.iter() {
+    for (from, table, fact) in facts.iter() {
         match fact {
             Fact::Reserved(reserved) if concerns(from, reserved, claims, named, device) => {
-                region(reserved, device, reports);
+                region(reserved, named.outgrows && table == Table::Dmar, device, reports);
             }
-            Fact::Msi(msi) if named.is_meant(from, &msi.devices) => {
+            Fact::Msi(msi) if named.is_meant(from, &msi.devices, &claims.paths) => {
                 let MsiController::Node(id) = msi.controller else { continue };
                 let key: (usize, NodeId) = (from, id);
                 if let Some(span) = doorbells.get(&key).filter(|span| !device.doorbells.contains(span)) {
@@ -80,7 +87,7 @@ fn concerns(
     device: &Device,
 ) -> bool {
     match &reserved.subject {
-        Subject::Devices(devices) => named.is_meant(from, devices),
+        Subject::Devices(devices) => named.is_meant(from, devices, &claims.paths),
         Subject::Sources { iommu, first, last } => {
             let id = claims.ids.get(&(from, *iommu));
             device.sources.iter().any(|source| Some(&source.0) == id && (*first..=*last).contains(&source.1))
@@ -93,7 +100,7 @@ fn concerns(
     }
 }
 
-fn region(reserved: &Reserved<'_>, device: &mut Device, reports: &mut Vec<Report>) {
+fn region(reserved: &Reserved<'_>, outgrown: bool, device: &mut Device, reports: &mut Vec<Report>) {
     let kind = match reserved.rule {
         ReservedRule::Forbidden => RegionKind::Forbidden,
         ReservedRule::Excluded { attributes } => {
@@ -102,7 +109,7 @@ fn region(reserved: &Reserved<'_>, device: &mut Device, reports: &mut Vec<Report
             RegionKind::Required { how: attributes, relaxable: false }
         }
         ReservedRule::Required { to, attributes, relaxable } if to.0 == reserved.span.start.0 => {
-            RegionKind::Required { how: rights(attributes), relaxable }
+            RegionKind::Required { how: rights(attributes), relaxable: relaxable || outgrown }
         }
         ReservedRule::Required { to, .. } => {
             let device = device.name.clone();

@@ -230,7 +230,9 @@ fn a_platform_device_is_one_device_however_many_scopes_name_it() {
     let usb = &machine.devices[0];
     assert_eq!(usb.sources, [pair(0, 3), pair(1, 8), pair(1, 9), pair(1, 10)]);
     assert_eq!((usb.pasid, usb.addr_bits, usb.coherent), (PasidOffer::bits(4), 40, false));
-    assert_eq!(machine.specials, [Special { name: "HPET 0".into(), source: pair(0, 0xa0) }]);
+    let traits = Traits::default();
+    let hpet = Special { name: "HPET 0".into(), kind: SpecialKind::Hpet(0), source: pair(0, 0xa0), traits };
+    assert_eq!(machine.specials, [hpet]);
 }
 
 #[test]
