@@ -9,8 +9,10 @@ mod amdvi_machine;
 mod put;
 
 use amdvi_machine::*;
-use ioward_core::driver::{AtcTarget, Blocked, Driver, Plan, Translation};
-use ioward_models::amdvi::AmdViConfig;
+use ioward_core::driver::{
+    ApicTarget, AtcTarget, Blocked, Driver, InterruptFrom, InterruptTo, Plan, Translation,
+};
+use ioward_models::{IommuModel, MessageOutcome, amdvi::AmdViConfig};
 use ioward_types::{DeviceControl, Iova, Pasid, PhysAddr, Root, TableConfig, Tag};
 use put::Put;
 use std::{
@@ -55,6 +57,7 @@ fn name_of(command: &[u64; 2]) -> &'static str {
         2 => "INVALIDATE_DEVTAB_ENTRY",
         3 => "INVALIDATE_IOMMU_PAGES",
         4 => "INVALIDATE_IOTLB_PAGES",
+        5 => "INVALIDATE_INTERRUPT_TABLE",
         8 => "INVALIDATE_IOMMU_ALL",
         _ => "another",
     }
@@ -190,6 +193,7 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     blocked(pasid);
     machine.unmap(two.leaf);
     machine.settled();
+    interrupts(machine, &driver, step);
     at("released");
     assert_eq!(driver.release(slot, false), Blocked::Confirmed);
     blocked(None);
@@ -216,6 +220,37 @@ fn life(machine: &Machine, step: &Mutex<&'static str>) {
     identity(true);
     machine.unmap(three.leaf);
     machine.settled();
+}
+
+/// The interrupts of a device: raised, moved, masked, given back.
+fn interrupts(machine: &Machine, driver: &impl Driver, step: &Mutex<&'static str>) {
+    let at = |now| *step.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    let remapping = driver.interrupts().unwrap();
+    let raise = |data| machine.model.message(NIC, Iova(0xfee0_0000), data);
+    let to = |vector| InterruptTo::Apic(ApicTarget { vector, destination: 5, ..ApicTarget::default() });
+    let delivered = |outcome, vector| {
+        assert!(matches!(outcome, MessageOutcome::Delivered { vector: v, .. } if v == vector))
+    };
+    let aborted = |outcome| assert_eq!(outcome, MessageOutcome::Aborted);
+    aborted(raise(0));
+    at("interrupts-reserved");
+    let entries = remapping.reserve(InterruptFrom::Source(NIC), 2).unwrap();
+    aborted(raise(0));
+    at("interrupt-remapped");
+    let message = remapping.remap(&entries, 0, &to(0x41)).unwrap();
+    delivered(raise(message.data), 0x41);
+    at("interrupt-moved");
+    remapping.remap(&entries, 0, &to(0x42)).unwrap();
+    delivered(raise(message.data), 0x42);
+    at("interrupt-masked");
+    remapping.mask(&entries, 0).unwrap();
+    aborted(raise(message.data));
+    at("interrupts-released");
+    aborted(raise(message.data + 1));
+    remapping.remap(&entries, 1, &to(0x43)).unwrap();
+    delivered(raise(message.data + 1), 0x43);
+    remapping.release(entries).unwrap();
+    aborted(raise(message.data + 1));
 }
 
 /// Goes through a life, dropping a command or none; tells whether all was well, and what was issued at which step.

@@ -15,6 +15,7 @@ use super::driver::{AmdVi, Sources};
 use super::event_log::EventLog;
 use super::features::Features;
 use super::forget::Forget;
+use super::interrupt_table::{self, Kind};
 use super::invalidate::Block;
 use super::source::Fixed;
 use super::unit::Unit;
@@ -72,7 +73,8 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             _ => Vec::new(),
         };
         let driver = Self::prepare(unit, features, &config, domains, &adopted)?;
-        let keep = if adopted.is_empty() { 0 } else { INTERRUPT_MODE };
+        // With remapping of our own, nothing depends on an earlier owner's entries.
+        let keep = if adopted.is_empty() || config.interrupts { 0 } else { INTERRUPT_MODE };
         driver.start(&config, was_on, keep)?;
         Ok(driver)
     }
@@ -94,7 +96,11 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         }
         let levels = features.host_levels.is_some().into();
         let fixed = Fixed { blocked, identity, nothing: nothing.phys(), levels };
-        let (table, commands, events) = match rings_and_table(&unit.platform, config, &fixed) {
+        let remapping = config
+            .interrupts
+            .then_some(Kind { wide: features.wide_interrupts, x2apic: config.x2apic && features.x2apic });
+        let closed = if remapping.is_some() { interrupt_table::closed(0) } else { 0 };
+        let (table, commands, events) = match rings_and_table(&unit.platform, config, &fixed, closed) {
             Ok(memory) => memory,
             Err(error) => {
                 // SAFETY: no hardware has been told of it.
@@ -104,7 +110,12 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
         };
         let mut owed = BTreeMap::new();
         for old in adopted {
-            table.fill(old.source, &old.entry);
+            let mut entry = old.entry;
+            if remapping.is_some() {
+                // Its messages are nobody's any more; what else it goes through goes on.
+                entry.0[2] &= !interrupt_table::MASK;
+            }
+            table.fill(old.source, &entry);
             owed.insert(old.source, alloc::vec![Forget::Entry, Forget::Domain(old.entry.domain())]);
         }
         Ok(Self {
@@ -116,6 +127,8 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             commands,
             events,
             domains: Mutex::new(domains),
+            remapping,
+            interrupt_tables: Mutex::new(BTreeMap::new()),
             sources: Mutex::new(Sources { claimed: BTreeMap::new(), owed }),
             _nothing: nothing,
         })
@@ -161,6 +174,8 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             | control::INV_TIMEOUT.put(control::inv_timeout::MS_100)
             | control::EVENT_INT_EN.put(1)
             | control::GT_EN.put(self.features.guest.into())
+            | control::GA_EN.put(self.remapping.is_some_and(|kind| kind.wide).into())
+            | control::XT_EN.put(self.remapping.is_some_and(|kind| kind.x2apic).into())
     }
 
     /// All caches forget all that they hold.
@@ -189,8 +204,9 @@ fn rings_and_table<P: Platform>(
     platform: &P,
     config: &Config,
     fixed: &Fixed,
+    closed: u64,
 ) -> Result<Memory<P>, OutOfMemory> {
-    let table = DeviceTable::new(platform, config.last_source, &fixed.blocked(), config.coherent)?;
+    let table = DeviceTable::new(platform, config.last_source, &fixed.blocked(), config.coherent, closed)?;
     let commands = match CommandBuffer::new(platform, config.command_entries_log2) {
         Ok(commands) => commands,
         Err(error) => {

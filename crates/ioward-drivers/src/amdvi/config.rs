@@ -18,6 +18,10 @@ pub struct Config {
     pub last_source: u16,
     /// Its reads of tables, commands and device table snoop CPU caches. False: everything is cleaned first.
     pub coherent: bool,
+    /// Remap interrupts: messages that no entry of their source names are blocked. Without it they pass as they come.
+    pub interrupts: bool,
+    /// Destinations of remapped interrupts have 32 bits where the hardware can (XTSup): processors are in x2APIC mode.
+    pub x2apic: bool,
     /// Bound of every wait on the hardware. More than the 100 ms after which it gives up on a device's IOTLB.
     pub patience: Nanos,
     /// The command buffer has `1 << n` entries, 8 to 15.
@@ -34,6 +38,8 @@ impl Config {
             capability_header: None,
             last_source,
             coherent: true,
+            interrupts: false,
+            x2apic: false,
             patience: Nanos(1_000_000_000),
             command_entries_log2: 9,
             event_entries_log2: 9,

@@ -6,6 +6,7 @@
 //! each half is stored when a completion has told that no read of the earlier one is under way.
 
 use super::entry::Entry;
+use super::interrupt_table;
 use ioward_spec::amdvi::dte;
 use ioward_types::{Frames, OutOfMemory, PhysAddr, Platform, hw::NoAtomic128};
 
@@ -16,6 +17,8 @@ pub(super) struct DeviceTable<P: Platform> {
     platform: P,
     frames: Frames<P>,
     coherent: bool,
+    /// What of bits `[191:128]` is about interrupts, for sources without an interrupt table.
+    closed: u64,
 }
 
 /// What [`DeviceTable::write`] needs between two stores: caches forget the entry, and nothing reads it as it was.
@@ -23,10 +26,16 @@ pub(super) type Settle<'s, E> = &'s mut dyn FnMut() -> Result<(), E>;
 
 impl<P: Platform> DeviceTable<P> {
     /// A table for device IDs up to `last`, included, in which every entry is `entry`.
-    pub fn new(platform: &P, last: u16, entry: &Entry, coherent: bool) -> Result<Self, OutOfMemory> {
+    pub fn new(
+        platform: &P,
+        last: u16,
+        entry: &Entry,
+        coherent: bool,
+        closed: u64,
+    ) -> Result<Self, OutOfMemory> {
         let bytes = ((usize::from(last) + 1) * dte::BYTES).next_multiple_of(PAGE);
         let frames = Frames::new(platform, bytes, PAGE, PhysAddr(1 << 52))?;
-        let table = Self { platform: platform.clone(), frames, coherent };
+        let table = Self { platform: platform.clone(), frames, coherent, closed };
         for source in 0..table.limit() {
             table.fill(source, entry);
         }
@@ -60,14 +69,39 @@ impl<P: Platform> DeviceTable<P> {
     /// Writes an entry of a table that no hardware reads yet.
     pub fn fill(&self, source: u32, entry: &Entry) {
         for (n, word) in entry.0.iter().enumerate() {
-            self.frames.store64(Self::at(source) + 8 * n, *word);
+            let interrupts = if n == 2 { self.closed } else { 0 };
+            self.frames.store64(Self::at(source) + 8 * n, *word | interrupts);
         }
         self.clean(source);
     }
 
-    /// The entry as it is in memory.
+    /// The entry as it is in memory, but for what it says of interrupts.
     pub fn load(&self, source: u32) -> Entry {
-        Entry(core::array::from_fn(|n| self.frames.load64(Self::at(source) + 8 * n)))
+        let mut entry = Entry(core::array::from_fn(|n| self.frames.load64(Self::at(source) + 8 * n)));
+        entry.0[2] &= !interrupt_table::MASK;
+        entry
+    }
+
+    /// Whether an entry has what was never ours in its upper half.
+    pub fn is_foreign(&self, source: u32) -> bool {
+        self.closed == 0 && self.interrupts(source) != 0 || self.frames.load64(Self::at(source) + 24) != 0
+    }
+
+    /// Bits `[191:128]` of an entry, as far as they are about interrupts.
+    pub fn interrupts(&self, source: u32) -> u64 {
+        self.frames.load64(Self::at(source) + 16) & interrupt_table::MASK
+    }
+
+    /// Changes them, in one store. The caller holds the lock of sources, and invalidates.
+    pub fn set_interrupts(&self, source: u32, word: u64) -> Result<(), NoAtomic128> {
+        let guest = self.frames.load64(Self::at(source) + 16) & !interrupt_table::MASK;
+        let rest = self.frames.load64(Self::at(source) + 24);
+        self.frames.store128(
+            Self::at(source) + 16,
+            u128::from(guest | word & interrupt_table::MASK) | u128::from(rest) << 64,
+        )?;
+        self.clean(source);
+        Ok(())
     }
 
     /// Makes a live entry blocked. One store is enough, whatever was there.
@@ -118,7 +152,9 @@ impl<P: Platform> DeviceTable<P> {
     }
 
     fn store_upper(&self, source: u32, entry: &Entry) -> Result<(), NoAtomic128> {
-        self.frames.store128(Self::at(source) + 16, entry.upper())?;
+        // What is said of interrupts is not this half's to change, unless nobody here says anything of them.
+        let interrupts = if self.closed == 0 { 0 } else { self.interrupts(source) };
+        self.frames.store128(Self::at(source) + 16, entry.upper() | u128::from(interrupts))?;
         self.clean(source);
         Ok(())
     }

@@ -8,12 +8,14 @@ use super::event;
 use super::event_log::EventLog;
 use super::features::Features;
 use super::forget::Forget;
+use super::interrupt_table::{InterruptTable, Kind};
 use super::plan;
 use super::source::{Fixed, Rid, Source};
 use super::unit::Unit;
 use alloc::{collections::BTreeMap, vec::Vec};
 use ioward_core::driver::{
-    Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, Requirements, Slot, Translation,
+    Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, RemapInterrupts, Requirements,
+    Slot, Translation,
 };
 use ioward_types::{
     Format, Frames, IommuId, Iova, Mmio, Mutex, Pasid, Platform, SourceId, Span, TableConfig, Tag,
@@ -34,7 +36,7 @@ pub(super) struct Sources<P: Platform> {
 
 /// One AMD-Vi IOMMU, brought up.
 ///
-/// Locks, in the order in which they are taken: sources, domain IDs, then the command buffer, the event log or control.
+/// Locks, in the order in which they are taken: sources, domain IDs, interrupt tables, then the command buffer, the event log or control.
 /// Flushing takes no lock of sources, so it never waits for an attach.
 pub struct AmdVi<M: Mmio, P: Platform> {
     pub(super) unit: Unit<M, P>,
@@ -46,6 +48,10 @@ pub struct AmdVi<M: Mmio, P: Platform> {
     pub(super) events: EventLog<P>,
     pub(super) domains: Mutex<P::Lock, DomainIds>,
     pub(super) sources: Mutex<P::Lock, Sources<P>>,
+    /// How interrupts are remapped; none where they pass.
+    pub(super) remapping: Option<Kind>,
+    /// By source.
+    pub(super) interrupt_tables: Mutex<P::Lock, BTreeMap<u32, InterruptTable<P>>>,
     /// The page that blocked entries point at; it stays for as long as hardware may read it, which is for ever.
     pub(super) _nothing: Frames<P>,
 }
@@ -63,7 +69,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
     /// Makes sure that a source that nobody has claimed is blocked, in every cache too.
     fn take_over(&self, key: u32, sources: &mut Sources<P>) -> Result<(), Refused> {
         let old = self.table.load(key);
-        if old != self.fixed.blocked() {
+        if old != self.fixed.blocked() || self.table.is_foreign(key) {
             self.table.reset(key, &self.fixed.blocked())?;
             self.commands
                 .run(&self.unit, |batch| batch.push(Command::invalidate_interrupt_table(key as u16)))?;
@@ -236,6 +242,10 @@ unsafe impl<M: Mmio, P: Platform> Driver for AmdVi<M, P> {
 
     fn flush_after_map(&self) -> bool {
         self.features.np_cache
+    }
+
+    fn interrupts(&self) -> Option<&dyn RemapInterrupts> {
+        self.remapping.is_some().then_some(self as &dyn RemapInterrupts)
     }
 
     fn poll(&self, sink: &mut dyn FnMut(Event)) {

@@ -2,7 +2,7 @@
 //!
 //! Blocked is never V=0, which passes through. It is V=1, TV=1, no rights (IR=IW=0), *and* a host table of one level in
 //! which nothing is present, so that two independent fields must be misread before anything is reachable; the fault is
-//! logged as any other. Interrupts are not remapped here: IV=0 lets them pass.
+//! logged as any other. What is said of interrupts is merged in where the entry is stored.
 //!
 //! All that translation depends on is in bits `[127:0]`, which are stored at once, but for the guest paging mode in
 //! `[183:182]`, which matters only with GV set.

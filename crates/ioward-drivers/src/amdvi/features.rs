@@ -20,6 +20,10 @@ pub(super) struct Features {
     pub invalidate_all: bool,
     /// Devices may cache translations.
     pub iotlb: bool,
+    /// Interrupt table entries can have 128 bits.
+    pub wide_interrupts: bool,
+    /// And destinations 32.
+    pub x2apic: bool,
     /// Entries that are not present are cached.
     pub np_cache: bool,
 }
@@ -69,6 +73,8 @@ impl Features {
             guest,
             pasid_bits,
             dirty: efr::HD_SUP.of(used) != 0,
+            wide_interrupts: efr::GA_SUP.of(used) != 0,
+            x2apic: efr::GA_SUP.of(used) != 0 && efr::XT_SUP.of(used) != 0,
             invalidate_all: efr::IA_SUP.of(used) != 0,
             iotlb: config.iotlb(),
             np_cache: config.np_cache(),

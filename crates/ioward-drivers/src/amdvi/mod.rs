@@ -37,6 +37,8 @@ mod event_log;
 mod features;
 mod forget;
 mod guest_cr3;
+mod interrupt_table;
+mod interrupts;
 mod invalidate;
 mod plan;
 mod source;

@@ -57,6 +57,8 @@ impl Machine {
         let mut config = Config::new(described, 0xff);
         config.capability_header = Some(model.capability()[0]);
         config.coherent = model.coherent;
+        config.interrupts = true;
+        config.x2apic = true;
         // Thousands of rounds of the simulated clock.
         config.patience = Nanos(10_000_000);
         config
