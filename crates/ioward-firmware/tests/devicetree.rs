@@ -273,7 +273,7 @@ fn a_pci_host() {
         Fact::Doorbell(doorbell) => Some(*doorbell),
         _ => None,
     });
-    let Some(Doorbell { controller, span }) = doorbell else { panic!("a doorbell") };
+    let Some(Doorbell { controller, span, isolates: true }) = doorbell else { panic!("a doorbell") };
     assert_eq!(span, Span { start: PhysAddr(0x809_0040), bytes: 4 });
     let msi = facts.iter().find_map(|fact| match fact {
         Fact::Msi(msi) => Some((msi.controller, msi.device_ids)),

@@ -647,6 +647,8 @@ pub struct Doorbell {
     pub controller: NodeId,
     /// The bytes that devices write to, physical.
     pub span: Span<PhysAddr>,
+    /// The controller tells devices apart: a message raises an interrupt only where it is that device's own.
+    pub isolates: bool,
 }
 
 #[cfg(test)]

@@ -197,21 +197,21 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn doorbell(&mut self, path: &Path<'a>, node: &Node<'a>) {
-        let offset_and_bytes = node.compatible().find_map(|name| match name {
+        let found = node.compatible().find_map(|name| match name {
             // GITS_TRANSLATER, in the second of the ITS's two frames of 64 KiB (GIC architecture, IHI 0069, 12.18).
-            "arm,gic-v3-its" => Some((0x1_0040, 4)),
+            "arm,gic-v3-its" => Some((0x1_0040, 4, true)),
             // MSI_SETSPI_NS (Server Base System Architecture, appendix on GICv2m).
-            "arm,gic-v2m-frame" => Some((0x40, 4)),
+            "arm,gic-v2m-frame" => Some((0x40, 4, false)),
             // An interrupt file of a page for each hart and guest (RISC-V AIA, section 3).
-            "riscv,imsics" => Some((0, u64::MAX)),
+            "riscv,imsics" => Some((0, u64::MAX, false)),
             _ => None,
         });
-        let Some((offset, bytes)) = offset_and_bytes else { return };
+        let Some((offset, bytes, isolates)) = found else { return };
         let Some(registers) = path.registers(0).filter(|_| path.is_okay()) else { return };
         let start = registers.start.0.checked_add(offset).map(PhysAddr);
         let bytes = bytes.min(registers.bytes.saturating_sub(offset));
         if let Some(span) = start.and_then(|start| Span::new(start, bytes)) {
-            (self.sink)(Fact::Doorbell(Doorbell { controller: NodeId(node.at()), span }));
+            (self.sink)(Fact::Doorbell(Doorbell { controller: NodeId(node.at()), span, isolates }));
         }
     }
 

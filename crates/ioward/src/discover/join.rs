@@ -231,6 +231,7 @@ fn blank(traits: &Traits, coherent: bool) -> Device {
         bridge: false,
         regions: Vec::new(),
         doorbells: Vec::new(),
+        isolated_doorbells: false,
     }
 }
 

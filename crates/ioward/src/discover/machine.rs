@@ -183,6 +183,8 @@ pub struct Device {
     pub regions: Vec<Region>,
     /// Where its message-signalled interrupts go, as far as firmware tells.
     pub doorbells: Vec<Span<PhysAddr>>,
+    /// The controllers behind them tell devices apart.
+    pub isolated_doorbells: bool,
 }
 
 impl Device {
@@ -198,6 +200,7 @@ impl Device {
             trusted: self.trusted,
             regions: &self.regions,
             bridge: self.bridge,
+            isolated_doorbells: self.isolated_doorbells,
             ..DeviceDesc::new(&self.name, &self.sources, control)
         })
     }

@@ -54,19 +54,28 @@ pub fn apply<'a>(
     let mut doorbells = BTreeMap::new();
     for (from, _, fact) in facts.iter() {
         if let Fact::Doorbell(doorbell) = fact {
-            doorbells.insert((from, doorbell.controller), doorbell.span);
+            doorbells.insert((from, doorbell.controller), (doorbell.span, doorbell.isolates));
         }
     }
+    let mut isolates = Vec::new();
     for (from, table, fact) in facts.iter() {
         match fact {
             Fact::Reserved(reserved) if concerns(from, reserved, claims, named, device) => {
                 region(reserved, named.outgrows && table == Table::Dmar, device, reports);
             }
             Fact::Msi(msi) if named.is_meant(from, &msi.devices, &claims.paths) => {
-                let MsiController::Node(id) = msi.controller else { continue };
-                let key: (usize, NodeId) = (from, id);
-                if let Some(span) = doorbells.get(&key).filter(|span| !device.doorbells.contains(span)) {
-                    device.doorbells.push(*span);
+                let found = match msi.controller {
+                    MsiController::Node(id) => doorbells.get(&(from, id) as &(usize, NodeId)).copied(),
+                    // An ITS looks messages up by device; where it is, MADT tells.
+                    MsiController::Its(_) => {
+                        isolates.push(true);
+                        None
+                    }
+                };
+                let Some((span, isolated)) = found else { continue };
+                isolates.push(isolated);
+                if !device.doorbells.contains(&span) {
+                    device.doorbells.push(span);
                     // Rounding fails only at the end of the address space, where no controller is.
                     if let Some(span) = span.align_outward(PAGE) {
                         device.regions.push(Region { span, kind: RegionKind::Doorbell });
@@ -76,6 +85,7 @@ pub fn apply<'a>(
             _ => {}
         }
     }
+    device.isolated_doorbells = !isolates.is_empty() && isolates.iter().all(|isolates| *isolates);
     device.regions.sort_by_key(|region| (region.span.start, region.span.bytes));
 }
 

@@ -375,11 +375,22 @@ fn doorbells_and_problems_are_passed_on() {
         msi(MsiController::Node(NodeId(4))),
         msi(MsiController::Its(0)),
         msi(MsiController::Node(NodeId(5))),
-        Fact::Doorbell(Doorbell { controller: NodeId(4), span }),
+        Fact::Doorbell(Doorbell { controller: NodeId(4), span, isolates: false }),
         Fact::Problem(problem),
     ]);
     let machine = join(&facts, &bus(&[8]));
     assert_eq!(machine.devices[0].doorbells, [span]);
+    assert!(!machine.devices[0].isolated_doorbells);
+    let its = self::facts(&[
+        smmu(1),
+        scope(range(0, 0xff), Some((1, from(0)))),
+        msi(MsiController::Node(NodeId(4))),
+        msi(MsiController::Its(0)),
+        Fact::Doorbell(Doorbell { controller: NodeId(4), span, isolates: true }),
+    ]);
+    let device = &join(&its, &bus(&[8])).devices[0];
+    assert!(device.isolated_doorbells);
+    assert!(device.regions.iter().any(|region| region.kind == ioward_core::RegionKind::Doorbell));
     assert_eq!(machine.reports, [Report::Problem(problem)]);
     assert_eq!(
         machine.reports[0].to_string(),
