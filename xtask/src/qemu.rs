@@ -87,6 +87,22 @@ const MACHINES: &[Machine] = &[
         refusal: None,
     },
     Machine {
+        name: "aarch64-virtio-iommu",
+        arch: Arch::Aarch64,
+        machine: "virt",
+        args: &["-device", "virtio-iommu-pci"],
+        devices: ON_BOTH_BUSES,
+        refusal: None,
+    },
+    Machine {
+        name: "x86_64-virtio-iommu",
+        arch: Arch::X86,
+        machine: "q35",
+        args: &["-device", "virtio-iommu-pci"],
+        devices: ON_BOTH_BUSES,
+        refusal: None,
+    },
+    Machine {
         name: "aarch64-no-iommu",
         arch: Arch::Aarch64,
         machine: "virt,iommu=none",

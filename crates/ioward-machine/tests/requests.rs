@@ -209,3 +209,26 @@ fn what_requests_cannot_do_is_refused_and_undone() {
     assert!(gather.finish().is_err());
     assert_eq!(space.stats().quarantined, 8192);
 }
+
+#[test]
+fn what_was_mapped_while_nobody_was_attached_is_there_for_who_comes() {
+    let rig = Rig::default();
+    let unit = ByRequest::new(0);
+    rig.subsystem.register(unit.clone()).unwrap();
+    let device = by_request(&rig.subsystem, 0);
+    let owned = rig.subsystem.take(device.info().group.unwrap(), "vmm").unwrap();
+    let [one, other] = [(); 2].map(|()| Unbound::default().bind(&owned).unwrap());
+    let frames = rig.platform.frames(8192, 4096, PhysAddr(u64::MAX)).unwrap();
+    let at = Iova(0x10_0000);
+    for (n, space) in [&one, &other].into_iter().enumerate() {
+        let to = Span { start: PhysAddr(frames.0 + 4096 * n as u64), bytes: 4096 };
+        // SAFETY: the frames are nobody else's and are never freed.
+        unsafe { space.map(at, to, Attributes::READ_WRITE) }.unwrap();
+    }
+    for _ in 0..2 {
+        owned.attach(&one).unwrap();
+        assert_eq!(unit.request(SourceId(8), at), Some(frames));
+        owned.attach(&other).unwrap();
+        assert_eq!(unit.request(SourceId(8), at), Some(PhysAddr(frames.0 + 4096)));
+    }
+}

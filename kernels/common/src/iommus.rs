@@ -1,12 +1,17 @@
 //! From what was discovered to drivers.
 
 use crate::{pci::Pci, platform::Kernel, say};
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString as _},
+    sync::Arc,
+    vec::Vec,
+};
 use core::ptr::NonNull;
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
-    drivers::{amdvi, smmuv3},
+    drivers::{amdvi, smmuv3, virtio},
     pci::Bdf,
     types::{MmioPtr, PhysAddr, Span},
 };
@@ -27,6 +32,10 @@ pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Drive
             (None, None) => Err("no registers"),
         };
         say!("iommu {} {} {}", unit.id, unit.name, unit.kind);
+        if let Some(function) = unit.function {
+            // Its own queues are in memory.
+            pci.bus_master(Bdf::of_requester(0, function.requester), true);
+        }
         let driver: Arc<dyn Driver> = match &unit.kind {
             UnitKind::SmmuV3(firmware) => {
                 let config = smmuv3::Config { firmware: *firmware, ..Default::default() };
@@ -40,11 +49,43 @@ pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Drive
                 let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, cold);
                 Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
+            UnitKind::Virtio => {
+                let function = unit.function.ok_or_else(|| format!("{}: no PCI function", unit.name))?;
+                let transport = virtio_pci(pci, Bdf::of_requester(0, function.requester))
+                    .map_err(|why| format!("{}: {why}", unit.name))?;
+                let settings = virtio::Config::default();
+                let iommu = virtio::VirtioIommu::bring_up(unit.id, transport, settings, &Kernel);
+                Arc::new(iommu.map_err(|why| format!("{}: {why}", unit.name))?)
+            }
             kind => return Err(format!("{}: {kind} is not supported", unit.name)),
         };
         drivers.push(driver);
     }
     Ok(drivers)
+}
+
+/// The structures of a virtio function, in its base address registers.
+fn virtio_pci(pci: &Pci, function: Bdf) -> Result<virtio::VirtioPci<MmioPtr>, String> {
+    let places = virtio::Places::find(|at| pci.read(function, at)).map_err(|why| why.to_string())?;
+    let region = |place: virtio::Place| {
+        let whole = pci.bar(function, place.bar.into());
+        let part = whole.and_then(|bar| {
+            let last = u64::from(place.offset) + u64::from(place.bytes);
+            let start = PhysAddr(bar.start.0 + u64::from(place.offset));
+            (last <= bar.bytes).then_some(Span { start, bytes: place.bytes.into() })
+        });
+        // SAFETY: what a function's base address registers decode is mapped where it is.
+        part.and_then(|part| unsafe { mapped(part) })
+            .ok_or_else(|| format!("nothing at BAR {} {:#x}", place.bar, place.offset))
+    };
+    let regions = virtio::Regions {
+        common: region(places.common)?,
+        notify: region(places.notify)?,
+        notify_multiplier: places.notify_multiplier,
+        isr: region(places.isr)?,
+        device: region(places.device)?,
+    };
+    Ok(virtio::VirtioPci::new(regions, places.device_id, None))
 }
 
 /// # Safety

@@ -52,8 +52,13 @@ impl Pci {
         self.functions.iter().copied().filter(move |&function| self.id(function) == id)
     }
 
-    /// The registers behind a function's base address register, with memory decoding turned on.
-    pub fn registers(&self, function: Bdf, index: u16) -> Option<MmioPtr> {
+    /// 32 bits of a function's configuration space, at a multiple of 4.
+    pub fn read(&self, function: Bdf, at: u16) -> u32 {
+        self.access.read32(function, at)
+    }
+
+    /// What a function's base address register decodes, with memory decoding turned on.
+    pub fn bar(&self, function: Bdf, index: u16) -> Option<Span<PhysAddr>> {
         let at = regs::BAR + index * 4;
         let command = self.access.read32(function, regs::COMMAND) & 0xffff;
         let low = self.access.read32(function, at);
@@ -65,9 +70,16 @@ impl Pci {
         let bytes = (!(self.access.read32(function, at) & !0xf)).wrapping_add(1);
         self.access.write32(function, at, low);
         self.access.write32(function, regs::COMMAND, command | regs::COMMAND_MEMORY);
-        let base = NonNull::new((u64::from(low & !0xf) | u64::from(high) << 32) as *mut u8)?;
+        let start = PhysAddr(u64::from(low & !0xf) | u64::from(high) << 32);
+        (low & 1 == 0 && bytes != 0 && start.0 != 0).then_some(Span { start, bytes: bytes.into() })
+    }
+
+    /// The registers behind it.
+    pub fn registers(&self, function: Bdf, index: u16) -> Option<MmioPtr> {
+        let span = self.bar(function, index)?;
+        let base = NonNull::new(span.start.0 as *mut u8)?;
         // SAFETY: firmware or `assign_bars` put the registers there, and the whole bus is mapped as device memory.
-        (low & 1 == 0 && bytes != 0).then(|| unsafe { MmioPtr::new(base, bytes as usize) })
+        Some(unsafe { MmioPtr::new(base, span.bytes as usize) })
     }
 
     /// The bus as discovery wants it: who issues requests as whom, and who cannot be told apart.

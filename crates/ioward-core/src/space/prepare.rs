@@ -103,11 +103,12 @@ impl<P: Platform> AddressSpace<P> {
                     let has = space_granule.trailing_zeros() as u8;
                     return Err(AddError::Granule { has, needs: page });
                 }
-                // Requests go to one IOMMU: each has a carrier of its own, filled as any other.
+                // Requests go to one IOMMU: each has a carrier of its own, filled as any other. One that has no IOMMU
+                // remembers mappings that nobody has been asked for yet, so it only serves to fill another.
                 let by_request = matches!(want.plan, Plan::Requests { .. });
-                let other = |unit: &Unit| unit.driver.id() != want.driver.id();
+                let own = |unit: &Unit| unit.driver.id() == want.driver.id();
                 let fits = |carrier: &Carrier<P>| {
-                    carrier.plan == want.plan && !(by_request && carrier.units.iter().any(other))
+                    carrier.plan == want.plan && (!by_request || carrier.units.iter().any(own))
                 };
                 let found = layout.carriers.iter().position(fits);
                 let at = match found {
