@@ -3,9 +3,12 @@
 use ioward_firmware::{
     Raw,
     acpi::Header,
+    dmar::Dmar,
     iort::{Iort, node::Body},
     ivrs::Ivrs,
     kind_of,
+    rimt::{self, Rimt},
+    viot::{self, Viot},
 };
 use ioward_types::describe::{Devices, Fact, NodeId, Sources, Table};
 
@@ -35,9 +38,47 @@ fn look(bytes: &[u8]) {
             _ => {}
         }
     }
+    look_closer(bytes);
     for block in Ivrs::new(bytes).blocks() {
         assert!(block.at() as usize <= bytes.len());
         let _ = block.flags();
+    }
+}
+
+/// The same for the tables that came later.
+fn look_closer(bytes: &[u8]) {
+    let (dmar, rimt, viot) = (Dmar::new(bytes), Rimt::new(bytes), Viot::new(bytes));
+    let _ = (dmar.host_address_width(), dmar.flags(), dmar.reserved(), rimt.reserved(), viot.reserved());
+    assert_eq!(dmar.header().length(), rimt.header().length());
+    assert_eq!(dmar.header().length(), viot.header().length());
+    assert!(dmar.structures().count() + rimt.nodes().count() + viot.nodes().count() <= bytes.len());
+    for structure in dmar.structures() {
+        assert!(structure.at() as usize <= bytes.len());
+        // A scope is at least a header long where another follows.
+        assert!(structure.scopes().count() <= bytes.len());
+        for scope in structure.scopes() {
+            assert!(scope.path().len() <= 0xff - 6);
+            let _ = (scope.reserved(), scope.flags());
+        }
+        if let ioward_firmware::dmar::structure::Body::Andd(andd) = structure.body() {
+            assert!(andd.name().is_none_or(|name| name.len() < bytes.len()));
+            let _ = andd.reserved();
+        }
+    }
+    for node in rimt.nodes() {
+        let _ = (node.revision(), node.reserved(), node.id());
+        assert!(node.mappings().all(|mapping| !mapping.is_empty()));
+        if let rimt::node::Body::Iommu(iommu) = node.body() {
+            assert!(iommu.wires().count() <= bytes.len() / 8);
+        }
+    }
+    for node in viot.nodes() {
+        let _ = node.reserved();
+        match node.body() {
+            viot::node::Body::PciRange(range) => drop(range.reserved()),
+            viot::node::Body::MmioEndpoint(endpoint) => drop(endpoint.reserved()),
+            _ => {}
+        }
     }
 }
 
@@ -81,6 +122,7 @@ pub fn hold(table: Table, bytes: &[u8]) {
             inside(reserved.at);
             assert!(reserved.span.is_valid());
         }
+        Fact::Ats(ats) => inside(ats.at),
         Fact::PciHost(host) => assert!(host.ecam.is_none_or(|span| span.is_valid())),
         Fact::Msi(msi) => inside(msi.at),
         Fact::Doorbell(doorbell) => {

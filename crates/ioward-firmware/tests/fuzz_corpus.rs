@@ -6,7 +6,10 @@ mod common;
 #[path = "../../../fuzz/promises.rs"]
 mod promises;
 
-use common::build::{Fields, IortBuilder, IvrsBuilder, TreeBuilder, alias, entry, extended, named, special};
+use common::{
+    build::{Fields, IortBuilder, IvrsBuilder, TreeBuilder, alias, entry, extended, named, special},
+    tables::{self, DmarBuilder, RimtBuilder, ViotBuilder},
+};
 use ioward_types::describe::Table;
 use std::{fs, path::Path};
 
@@ -103,6 +106,13 @@ fn devicetree() {
         .text("interrupt-names", "eventq")
         .cells("interrupts", &[0, 74, 1])
         .end();
+    tree.begin("iommu@90000")
+        .text("compatible", "riscv,iommu")
+        .cells("reg", &[0x9_0000, 0x1000])
+        .cells("#iommu-cells", &[1])
+        .flag("dma-noncoherent")
+        .end();
+    tree.begin("virtio@a0000").text("compatible", "virtio,mmio").cells("#iommu-cells", &[1]).end();
     tree.begin("its@80000")
         .text("compatible", "arm,gic-v3-its")
         .cells("reg", &[0x8_0000, 0x2_0000])
@@ -123,7 +133,7 @@ fn devicetree() {
         .cells("iommu-map-mask", &[0xfff8])
         .cells("msi-map", &[0, 3, 0, 0x100]);
     tree.begin("iommu@5,0")
-        .text("compatible", "virtio,pci-iommu")
+        .text("compatible", "virtio,pci-iommu\0pci1af4,1057")
         .cells("reg", &[0x2800, 0, 0, 0, 0])
         .cells("#iommu-cells", &[1])
         .end();
@@ -135,4 +145,22 @@ fn devicetree() {
     tree.end().end();
     let small = TreeBuilder::new().token(4).begin("a").text("status", "disabled").end().build();
     replay("devicetree", Table::DeviceTree, &[("every-binding", tree.build()), ("small", small)]);
+}
+
+#[test]
+fn dmar() {
+    let seeds = [("every-structure", tables::every_structure()), ("empty", DmarBuilder::new(0).build())];
+    replay("dmar", Table::Dmar, &seeds);
+}
+
+#[test]
+fn rimt() {
+    let seeds = [("every-node", tables::every_rimt_node()), ("empty", RimtBuilder::new().build())];
+    replay("rimt", Table::Rimt, &seeds);
+}
+
+#[test]
+fn viot() {
+    let seeds = [("every-node", tables::every_viot_node()), ("empty", ViotBuilder::new().build())];
+    replay("viot", Table::Viot, &seeds);
 }

@@ -1,0 +1,13 @@
+//! Any bytes as a DMAR: the facts keep their promises, and the raw view shows whatever is there.
+#![no_main]
+
+use ioward_types::describe::Table;
+use libfuzzer_sys::fuzz_target;
+
+#[path = "../promises.rs"]
+mod promises;
+
+fuzz_target!(|bytes: &[u8]| {
+    promises::hold(Table::Dmar, bytes);
+    promises::hold(Table::Dmar, &promises::sealed(bytes, *b"DMAR"));
+});
