@@ -73,7 +73,9 @@ impl Unit {
 
     fn reset(&mut self) {
         self.registers.before_reset = self.registers.status;
-        self.registers.resetting = self.registers.reset_latency;
+        // What reads zero is reset, as far as anybody can tell.
+        let at_once = self.registers.status == 0;
+        self.registers.resetting = if at_once { 0 } else { self.registers.reset_latency };
         self.registers.status = 0;
         self.registers.accepted = 0;
         self.registers.interrupt_status = 0;
