@@ -10,6 +10,8 @@ use ioward_types::{
     },
 };
 
+mod paths;
+
 const SEGMENT: u16 = 0;
 
 fn at(requester: u16) -> PciFunction {
