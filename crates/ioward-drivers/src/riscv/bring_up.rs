@@ -1,0 +1,217 @@
+//! From reset, firmware or a crashed kernel to an IOMMU that translates or refuses (6.2).
+
+use super::{
+    BringUp, BringUpError, Config, RiscVIommu,
+    adopt::{self, Contexts},
+    capabilities::Features,
+    command,
+    command_queue::CommandQueue,
+    device_context::{self as context, Allowed},
+    device_directory::{DeviceDirectory, Format, mode_of},
+    driver::Entries,
+    fault_queue,
+    interrupts::{self, Wiring},
+    invalidate::Flusher,
+    memory::{PAGE, Reach, Shared},
+    output_queue::OutputQueue,
+    page_request_queue,
+    plan::Walk,
+    registers::{QueueCsr, Registers, bit},
+    slots::Slots,
+    tag::{Stage, Tags},
+    wait::Patience,
+};
+use ioward_spec::riscv::{
+    command as command_record,
+    device::{DEVICE_ID_BITS, iohgatp_mode, iosatp_mode},
+    fault, page_request,
+    registers::{self as spec, ddtp, fctl, ipsr},
+};
+use ioward_types::{IommuId, Mmio, Mutex, OutOfMemory, Platform};
+
+/// log2 of the fewest and the most entries of a queue.
+const QUEUE: core::ops::RangeInclusive<u8> = 1..=16;
+
+impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
+    /// Takes over an IOMMU. `registers` are its page of registers.
+    ///
+    /// On success it translates, every source being blocked unless it was adopted.
+    pub fn bring_up(
+        id: IommuId,
+        registers: M,
+        config: &Config,
+        platform: &P,
+        state: BringUp<'_>,
+    ) -> Result<Self, BringUpError> {
+        let capabilities = registers.read64(spec::CAPABILITIES);
+        let features = Features::new(capabilities, config)?;
+        let wiring = Wiring::new(config, &features, capabilities)?;
+        check(config)?;
+        let registers = Registers { mmio: registers, patience: Patience { iommu: id, bound: config.bound } };
+        let found = registers.ddtp(platform)?;
+        let mode = ddtp::IOMMU_MODE.of(found);
+        let translating = match mode {
+            ddtp::mode::OFF | ddtp::mode::BARE => false,
+            ddtp::mode::ONE_LEVEL..=ddtp::mode::THREE_LEVEL => true,
+            _ => {
+                let what = "iommu_mode is reserved";
+                return Err(BringUpError::Contradiction { register: "ddtp", value: found, what });
+            }
+        };
+        if translating && matches!(state, BringUp::Cold) {
+            return Err(BringUpError::Translating { ddtp: found });
+        }
+        let value = registers.mmio.read32(spec::FCTL);
+        if translating && matches!(state, BringUp::Adopt(_)) && value & (bit(fctl::BE) | bit(fctl::GXL)) != 0
+        {
+            let what = "going on with structures that are big-endian or of 32-bit guests";
+            return Err(BringUpError::Unsupported { register: "fctl", value: value.into(), what });
+        }
+
+        // Memory first: what fails here leaves the IOMMU as it was found.
+        let reach = Reach { coherent: features.coherent, below: features.below() };
+        let queue = |bits: u8, record: usize| Shared::new(platform, reach, record << bits);
+        let on = wiring.is_on();
+        let ring = queue(config.command_queue, command_record::BYTES)?;
+        let commands = CommandQueue::new(ring, queue(0, 8)?, config.command_queue, on);
+        let memory = queue(config.fault_queue, fault::BYTES)?;
+        let faults = OutputQueue::new(memory, config.fault_queue, fault_queue::KIND, on);
+        let page_requests = match config.page_request_queue.filter(|_| features.ats) {
+            Some(bits) => {
+                let memory = queue(bits, page_request::BYTES)?;
+                Some(OutputQueue::new(memory, bits, page_request_queue::KIND, on))
+            }
+            None => None,
+        };
+        let mut tags = Tags::new();
+        let found = match state {
+            BringUp::Adopt(memory) if translating => adopt::contexts(found, &features, memory, &mut tags),
+            _ => Contexts::default(),
+        };
+        let format = Format { extended: features.msi_flat };
+        let levels = fewest_levels(format, config.last_source);
+        let mut directory = DeviceDirectory::new(platform, reach, format, levels)?;
+        let adopted = found.preset(&mut directory)?;
+        let mut nothing = None;
+        if features.ats {
+            let walk = empty_table(platform, reach, &features)?;
+            let id = tags.of(walk.stage).take().unwrap_or(0);
+            let allowed = Allowed { ats: true, page_requests: false };
+            nothing = Some(context::table(allowed, &walk, id, None));
+        }
+        // A directory in which nothing is valid, however many levels it is taken to have.
+        let probe = Shared::new(platform, reach, PAGE)?;
+
+        let mut iommu = Self {
+            id,
+            platform: platform.clone(),
+            features,
+            reach,
+            registers,
+            flusher: Flusher { ranges: features.ranges, non_leaf: features.non_leaf },
+            adopted,
+            nothing,
+            entries: Mutex::new(Entries { directory, slots: Slots::new() }),
+            tags: Mutex::new(tags),
+            commands: Mutex::new(commands),
+            faults: Mutex::new(faults),
+            page_requests: page_requests.map(Mutex::new),
+        };
+        iommu.quiet(&wiring)?;
+        let levels = iommu.find_levels(levels, &probe)?;
+        // SAFETY: the IOMMU is Off, and nothing of what is not valid is cached (2.7).
+        unsafe { probe.free() };
+        if levels != iommu.entries.get_mut().directory.levels() {
+            let mut directory = DeviceDirectory::new(platform, reach, format, levels)?;
+            iommu.adopted = found.preset(&mut directory)?;
+            iommu.entries.get_mut().directory = directory;
+        }
+        iommu.start()?;
+        Ok(iommu)
+    }
+
+    /// Turns off what is on, and sets what may be set only then.
+    fn quiet(&self, wiring: &Wiring) -> Result<(), BringUpError> {
+        let (registers, platform) = (&self.registers, &self.platform);
+        registers.off(platform)?;
+        QueueCsr::COMMAND.disable(platform, registers)?;
+        QueueCsr::FAULT.disable(platform, registers)?;
+        if self.features.ats {
+            QueueCsr::PAGE_REQUEST.disable(platform, registers)?;
+        }
+        interrupts::set_features(registers, wiring.wired)?;
+        self.acknowledge();
+        wiring.program(registers, &self.features)
+    }
+
+    fn start(&self) -> Result<(), BringUpError> {
+        let (registers, platform) = (&self.registers, &self.platform);
+        self.commands.lock().start(platform, registers)?;
+        self.faults.lock().start(platform, registers)?;
+        if let Some(queue) = &self.page_requests {
+            queue.lock().start(platform, registers)?;
+        }
+        // What was cached before is kept while Off (5.5).
+        self.run(&[command::inval_ddt_all(), command::inval_vma_all(), command::inval_gvma_all()])?;
+        let (mode, ppn) = {
+            let directory = &self.entries.lock().directory;
+            (mode_of(directory.levels()), directory.ppn())
+        };
+        let value = registers.set_ddtp(platform, mode, ppn)?;
+        if ddtp::IOMMU_MODE.of(value) != mode || ddtp::PPN.of(value) != ppn {
+            let what = "the device directory's address";
+            return Err(BringUpError::Locked { register: "ddtp", value, what });
+        }
+        Ok(())
+    }
+
+    /// Finds out how many levels the device directory can have, by trying (6.2): as few as reach every source, or, where the
+    /// IOMMU does not have so many, as many as it has.
+    fn find_levels(&self, fewest: u8, probe: &Shared<P>) -> Result<u8, BringUpError> {
+        let (registers, platform) = (&self.registers, &self.platform);
+        let mut value = 0;
+        for levels in (fewest..=3).chain((1..fewest).rev()) {
+            value = registers.set_ddtp(platform, mode_of(levels), probe.ppn())?;
+            let kept = ddtp::IOMMU_MODE.of(value) == mode_of(levels);
+            registers.off(platform)?;
+            if kept {
+                return Ok(levels);
+            }
+        }
+        let what = "iommu_mode of a device directory";
+        Err(BringUpError::Locked { register: "ddtp", value, what })
+    }
+
+    /// Takes back what asks for attention.
+    pub(super) fn acknowledge(&self) {
+        let all = bit(ipsr::CIP) | bit(ipsr::FIP) | bit(ipsr::PMIP) | bit(ipsr::PIP);
+        self.registers.mmio.write32(spec::IPSR, all);
+    }
+}
+
+fn check(config: &Config) -> Result<(), BringUpError> {
+    let sizes = [Some(config.command_queue), Some(config.fault_queue), config.page_request_queue];
+    if sizes.into_iter().flatten().any(|bits| !QUEUE.contains(&bits)) {
+        return Err(BringUpError::Config("a queue of other than 2 to 65536 entries"));
+    }
+    if config.last_source >> DEVICE_ID_BITS != 0 {
+        return Err(BringUpError::Config("a source of more than 24 bits"));
+    }
+    Ok(())
+}
+
+/// The fewest levels that reach a source.
+fn fewest_levels(format: Format, last_source: u32) -> u8 {
+    (1..3).find(|&levels| last_source >> format.reach(levels) == 0).unwrap_or(3)
+}
+
+/// A table in which nothing is mapped.
+fn empty_table<P: Platform>(platform: &P, reach: Reach, features: &Features) -> Result<Walk, OutOfMemory> {
+    let (stage, mode, bytes) = match features.second_levels {
+        0 => (Stage::First, iosatp_mode::SV39, PAGE),
+        _ => (Stage::Second, iohgatp_mode::SV39X4, 4 * PAGE),
+    };
+    let root = Shared::new(platform, reach, bytes)?;
+    // It is never given back.
+    Ok(Walk { stage, ppn: root.ppn(), mode, dirty: false })
+}

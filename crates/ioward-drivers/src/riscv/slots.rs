@@ -1,0 +1,97 @@
+//! Who has claimed which source.
+
+use super::{msi::MsiPointer, plan::Walk, process_directory::ProcessDirectory};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use ioward_core::driver::{Refused, Slot};
+use ioward_types::{IommuId, Pasid, Platform, SourceId};
+
+/// What requests without a PASID go through.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Rid {
+    /// Nothing.
+    Blocked,
+    /// No table.
+    Identity,
+    /// A table, under a PSCID or GSCID as its stage has it.
+    Table { walk: Walk, id: u32 },
+}
+
+/// One claimed source.
+pub(super) struct Claimed<P: Platform> {
+    pub source: SourceId,
+    pub pasid_bits: u8,
+    pub ats: bool,
+    pub rid: Rid,
+    /// Its process directory, where it may have PASIDs.
+    pub directory: Option<ProcessDirectory<P>>,
+    /// The PASIDs that have a table, and whether hardware sets dirty state in it.
+    pub pasids: BTreeMap<Pasid, bool>,
+    /// The MSI page table beside its second stage.
+    pub msi: Option<MsiPointer>,
+    /// What a context was is not known to be forgotten: a wait was given up.
+    pub unconfirmed: bool,
+}
+
+/// Claimed sources, by slot and by source.
+pub(super) struct Slots<P: Platform> {
+    slots: Vec<Option<Claimed<P>>>,
+    by_source: BTreeMap<SourceId, u32>,
+    /// Sources that were given back without it being known that what they had is forgotten.
+    unconfirmed: BTreeSet<SourceId>,
+}
+
+impl<P: Platform> Slots<P> {
+    pub fn new() -> Self {
+        Self { slots: Vec::new(), by_source: BTreeMap::new(), unconfirmed: BTreeSet::new() }
+    }
+
+    pub fn is_claimed(&self, source: SourceId) -> bool {
+        self.by_source.contains_key(&source)
+    }
+
+    /// Whether the last who had the source left it unconfirmed.
+    pub fn was_unconfirmed(&self, source: SourceId) -> bool {
+        self.unconfirmed.contains(&source)
+    }
+
+    /// The index of a new slot.
+    pub fn insert(&mut self, claimed: Claimed<P>) -> u32 {
+        let source = claimed.source;
+        self.unconfirmed.remove(&source);
+        let index = match self.slots.iter().position(Option::is_none) {
+            Some(free) => {
+                self.slots[free] = Some(claimed);
+                free
+            }
+            None => {
+                self.slots.push(Some(claimed));
+                self.slots.len() - 1
+            }
+        } as u32;
+        self.by_source.insert(source, index);
+        index
+    }
+
+    /// The claimed source of a slot that is one of this IOMMU's.
+    pub fn get(&mut self, iommu: IommuId, slot: &Slot) -> Result<&mut Claimed<P>, Refused> {
+        let missing = Refused::NoSlot { iommu, source: slot.source };
+        if slot.iommu != iommu {
+            return Err(missing);
+        }
+        match self.slots.get_mut(slot.index as usize) {
+            Some(Some(claimed)) if claimed.source == slot.source => Ok(claimed),
+            _ => Err(missing),
+        }
+    }
+
+    pub fn remove(&mut self, iommu: IommuId, slot: &Slot) -> Option<Claimed<P>> {
+        if self.get(iommu, slot).ok()?.unconfirmed {
+            self.unconfirmed.insert(slot.source);
+        }
+        self.by_source.remove(&slot.source);
+        self.slots[slot.index as usize].take()
+    }
+}
