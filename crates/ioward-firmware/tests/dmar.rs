@@ -130,6 +130,18 @@ fn two_structures_for_the_same_registers_are_one_unit() {
 }
 
 #[test]
+fn a_unit_may_say_twice_that_it_includes_all() {
+    let mut table = DmarBuilder::new(0);
+    let first = table.drhd(1, 0, BASE, &[]);
+    let again = table.drhd(1, 0, BASE, &[]);
+    let bytes = table.build();
+    let facts = read(&bytes);
+    assert_eq!(problems(&facts), [(again, Cause::Duplicate { first })]);
+    let rest = (Devices::PciRest { segment: 0 }, first, OWN);
+    assert_eq!(scopes(&facts), [rest, rest]);
+}
+
+#[test]
 fn registers_that_cannot_be_leave_a_unit_without() {
     for base in [0, u64::MAX, 0xffff_ffff_ffff_f000, 0xfed9_0800, 1 << 52] {
         let mut table = DmarBuilder::new(0);

@@ -5,12 +5,12 @@ use super::{
     facts::Facts,
     paths::{Paths, issuers},
 };
-use ioward_types::describe::{AtsRule, Devices, Fact, Table, Traits};
+use ioward_types::describe::{AtsRule, Devices, Fact, Traits};
 
 /// ATC_REQUIRED of a SIDP device scope.
 const ATC_REQUIRED: u8 = 1 << 4;
 
-/// What the DMARs of a machine add to what is known of a function behind VT-d. A device that SATC names may use ATS; one
+/// What the tables of a machine, of which only a DMAR has such rules, add to what is known of a function behind VT-d. A device that SATC names may use ATS; one
 /// below a port needs a root port above it that ATSR names; a built-in device that no table names may too.
 pub fn of_dmar(facts: &Facts<'_>, paths: &Paths, function: &BusFunction) -> Traits {
     // What no table can name (behind a VMD controller) no table allows.
@@ -18,11 +18,11 @@ pub fn of_dmar(facts: &Facts<'_>, paths: &Paths, function: &BusFunction) -> Trai
     let issuers = issuers(function);
     let Some(own) = issuers.last().copied() else { return traits };
     let (mut port, mut cache) = (false, false);
-    for (_, table, fact) in facts.iter() {
+    for (_, _, fact) in facts.iter() {
         let Fact::Ats(ats) = fact else { continue };
         let is_rest = matches!(ats.devices, Devices::PciRest { segment } if segment == own.segment);
         let is_named = paths.position(&below(&ats.devices, ats.rule), own, &issuers).is_some();
-        if table != Table::Dmar || !(is_rest || is_named) {
+        if !(is_rest || is_named) {
             continue;
         }
         match ats.rule {

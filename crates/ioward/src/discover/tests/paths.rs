@@ -59,6 +59,9 @@ fn a_sub_hierarchy_is_the_bridge_and_all_that_is_below() {
     ]);
     let machine = join(&facts, &tree());
     assert_eq!(units(&machine), [Some(1), Some(0), Some(0), Some(0), Some(0), Some(0), Some(0)]);
+    // A scope of the other type means the bridge alone.
+    let alone = dmar(&[unit(1), scope(path(&[0x1c, 0], false), Some((1, from(0))))]);
+    assert_eq!(units(&join(&alone, &tree())), [None, Some(0), None, None, None, None, None]);
     let inner = dmar(&[unit(1), scope(path(&[0x1c, 0, 0, 0], true), Some((1, from(0))))]);
     let machine = join(&inner, &tree());
     assert_eq!(units(&machine), [None, None, Some(0), None, None, Some(0), None]);
@@ -136,6 +139,19 @@ fn segments_have_units_of_their_own() {
     let machine = join(&facts, &bus);
     assert_eq!(units(&machine), [Some(1), Some(0), None]);
     assert_eq!(device(&machine, "farther").serving, Serving::Unserved(Unserved::NoScope));
+}
+
+#[test]
+fn a_bridge_leads_nowhere_in_another_segment() {
+    let rest = |segment| scope(Devices::PciRest { segment }, Some((1, from(0))));
+    let facts = dmar(&[unit(1), rest(0), rest(1)]);
+    let mut bus = tree();
+    bus.functions.push(BusFunction::new("far", PciFunction { segment: 1, requester: 0x100 }));
+    bus.functions.iter_mut().for_each(|function| function.ats = Some(12));
+    let machine = join(&facts, &bus);
+    // It is built in, where its namesake is below a port that nobody named.
+    assert_eq!(device(&machine, "far").ats, Some(12));
+    assert_eq!(device(&machine, "0000:01:00.0").ats, None);
 }
 
 #[test]
