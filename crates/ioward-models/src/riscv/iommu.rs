@@ -213,7 +213,11 @@ impl Mmio for RiscvIommu {
     fn read32(&self, at: usize) -> u32 {
         self.run(|state| {
             let inside = at.is_multiple_of(4) && at < r::BLOCK_BYTES;
-            if state.gone || !inside { u32::MAX } else { state.read(at) }
+            if state.gone || !inside {
+                return u32::MAX;
+            }
+            state.tick();
+            state.read(at)
         })
     }
 
@@ -232,6 +236,7 @@ impl Mmio for RiscvIommu {
                 return u64::MAX;
             }
             state.judge_wide(at);
+            state.tick();
             u64::from(state.read(at + 4)) << 32 | u64::from(state.read(at))
         })
     }

@@ -72,8 +72,7 @@ impl State {
         }
     }
 
-    pub(super) fn read(&mut self, at: usize) -> u32 {
-        self.tick();
+    pub(super) fn read(&self, at: usize) -> u32 {
         let ats = self.features.ats;
         let regs = &self.regs;
         let half = |value: u64| (value >> (8 * (at & 4))) as u32;
@@ -409,7 +408,7 @@ impl State {
     }
 
     /// Time passes with every register read.
-    fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         if self.countdown > 0 {
             self.countdown -= 1;
             if self.countdown == 0 {
