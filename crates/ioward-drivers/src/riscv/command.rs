@@ -15,18 +15,19 @@ fn command(code: u64, function: u64) -> Command {
     [spec::OPCODE.put(code) | spec::FUNC3.put(function), 0]
 }
 
-/// Everything before it has happened before anything after it does.
+/// Everything before it has happened before anything after it does, and what devices' requests that were under way did can
+/// be seen by everybody: memory that was unmapped may be reused after it (3.1.2).
 pub(super) fn fence() -> Command {
-    command(opcode::IOFENCE, func3::C)
+    let mut words = command(opcode::IOFENCE, func3::C);
+    spec::IOFENCE_PR.set(&mut words, 1);
+    spec::IOFENCE_PW.set(&mut words, 1);
+    words
 }
 
-/// Everything before it has happened, what devices' requests that were under way did can be seen by everybody, and `data`
-/// is written to `at`. Memory that was unmapped may be reused after it (3.1.2).
+/// As [`fence`], and then `data` is written to `at`.
 pub(super) fn fence_to(at: PhysAddr, data: u32) -> Command {
     let mut words = fence();
-    for field in [spec::IOFENCE_PR, spec::IOFENCE_PW, spec::IOFENCE_AV] {
-        field.set(&mut words, 1);
-    }
+    spec::IOFENCE_AV.set(&mut words, 1);
     spec::IOFENCE_DATA.set(&mut words, data.into());
     spec::IOFENCE_ADDR.set(&mut words, at.0 >> 2);
     words
@@ -190,7 +191,7 @@ mod tests {
     /// Words written out from the figures of chapter 3.
     #[test]
     fn commands_are_what_the_figures_say() {
-        assert_eq!(fence(), [0x2, 0]);
+        assert_eq!(fence(), [0x3002, 0]);
         assert_eq!(fence_to(PhysAddr(0x8000_1008), 0xabcd_0001), [0xabcd_0001_0000_3402, 0x2000_0402]);
         assert_eq!(inval_ddt_all(), [0x3, 0]);
         assert_eq!(inval_ddt(SourceId(0x12_3456)), [0x1234_5602_0000_0003, 0]);
