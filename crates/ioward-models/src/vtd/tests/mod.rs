@@ -1,0 +1,5 @@
+mod bench;
+mod caching;
+mod legacy;
+mod queue;
+mod registers;
