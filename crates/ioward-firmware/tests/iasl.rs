@@ -1,13 +1,42 @@
-//! Every IVRS and IORT table of the corpus, field by field against `iasl`'s listing.
+//! Every IVRS and IORT table of the corpus, field by field against `iasl`'s listing; the checksums of all tables.
 
 mod common;
 
 use common::{Shown, compare, corpus, files};
 use ioward_firmware::{
+    facts,
     iort::{self, Iort, node},
     ivrs::{Ivrs, block},
+    kind_of,
 };
+use ioward_types::describe::{Cause, Fact, Table};
 use std::fs;
+
+#[test]
+fn wrong_checksums_are_those_that_iasl_names_and_the_tables_are_read() {
+    let (mut tables, mut wrong) = (0, 0);
+    let kinds = [Table::Dmar, Table::Iort, Table::Ivrs, Table::Rimt, Table::Viot];
+    for kind in kinds {
+        let Some(folder) = corpus(&format!("acpi/{kind}")) else { return };
+        for path in files(&folder, "dat") {
+            let bytes = fs::read(&path).expect("the corpus can be read");
+            let listing = fs::read_to_string(path.with_extension("dsl")).expect("every table has one");
+            assert_eq!(kind_of(&bytes), Some(kind), "{}", path.display());
+            let (mut is_wrong, mut units) = (false, 0);
+            facts(kind, &bytes, &mut |fact| match fact {
+                Fact::Problem(problem) => is_wrong |= matches!(problem.cause, Cause::Checksum { .. }),
+                Fact::Iommu(_) => units += 1,
+                _ => {}
+            });
+            assert_eq!(is_wrong, listing.contains("Incorrect checksum"), "{}", path.display());
+            assert!(units > 0 || path.to_string_lossy().contains("its_off"), "{}", path.display());
+            tables += 1;
+            wrong += usize::from(is_wrong);
+        }
+    }
+    println!("{tables} tables, {wrong} with a wrong checksum");
+    assert!(wrong > 0);
+}
 
 #[test]
 fn ivrs_tables_are_what_iasl_says() {

@@ -3,7 +3,8 @@
 mod common;
 
 use common::{Shown, compare, corpus, files};
-use ioward_firmware::dmar::{Dmar, Structure, structure::Body};
+use ioward_firmware::dmar::{self, Dmar, Structure, structure::Body};
+use ioward_types::describe::{Cause, Fact, ReservedRule};
 use std::fs;
 
 #[test]
@@ -89,4 +90,57 @@ fn show(shown: &mut Shown, structure: &Structure<'_>) {
             shown.field(at + 6 + 2 * hop, "PCI Path", text.as_str());
         }
     }
+}
+
+/// Of every table: units by their addresses, scopes, regions and rules for ATS. What a scope means is tried elsewhere.
+#[test]
+fn facts_leave_nothing_out() {
+    let Some(folder) = corpus("acpi/DMAR") else { return };
+    let (mut units, mut scopes, mut regions, mut rules) = (0, 0, 0, 0);
+    for path in files(&folder, "dat") {
+        let bytes = fs::read(&path).expect("the corpus can be read");
+        let name = path.file_name().expect("a file has a name").to_string_lossy();
+        let mut expected = (Vec::new(), 0, Vec::new(), 0);
+        for structure in Dmar::new(&bytes).structures() {
+            let named = structure.scopes().count();
+            match structure.body() {
+                Body::Drhd(drhd) => {
+                    expected.0.push(drhd.base());
+                    expected.1 += named + usize::from(drhd.flags() & 1);
+                }
+                Body::Rmrr(rmrr) => {
+                    expected.2.extend(structure.scopes().map(|_| (rmrr.base(), rmrr.limit())));
+                }
+                Body::Atsr(atsr) if atsr.flags() & 1 != 0 => expected.3 += 1,
+                Body::Atsr(_) | Body::Satc(_) | Body::Sidp(_) => expected.3 += named,
+                _ => {}
+            }
+        }
+        let mut found = (Vec::new(), 0, Vec::new(), 0);
+        dmar::facts(&bytes, &mut |fact| match fact {
+            Fact::Iommu(unit) => found.0.push(unit.registers.map_or(0, |registers| registers.start.0)),
+            Fact::Scope(_) => found.1 += 1,
+            Fact::Reserved(reserved) => {
+                let ReservedRule::Required { to, .. } = reserved.rule else { panic!("{name}: {reserved:?}") };
+                assert_eq!(to.0, reserved.span.start.0, "{name}");
+                found.2.push((to.0, reserved.span.last().0));
+            }
+            Fact::Ats(_) => found.3 += 1,
+            Fact::Problem(problem) => match problem.cause {
+                // A unit at address zero, and the affinity of one that is not there.
+                Cause::Range { found: 0 } | Cause::Unused { .. } => {}
+                // Regions that are no whole pages.
+                Cause::Misaligned { .. } => {}
+                _ => panic!("{name}: {problem}"),
+            },
+            other => panic!("{name}: {other:?}"),
+        });
+        assert_eq!(found, expected, "{name}");
+        units += found.0.len();
+        scopes += found.1;
+        regions += found.2.len();
+        rules += found.3;
+    }
+    println!("{units} units, {scopes} scopes, {regions} regions, {rules} rules for ATS");
+    assert!(units > 0);
 }

@@ -12,6 +12,8 @@ use tree::Forest;
 
 /// The most functions that are made up. A table that names ranges of many buses is represented by so many.
 pub const MOST: usize = 48;
+/// The most different ranges and paths that are looked at.
+const MOST_WISHES: usize = 1024;
 /// Requester IDs that stand for "all other devices of a segment".
 const ANY: [u16; 5] = [0x0008, 0x0010, 0x0018, 0x0100, 0x0300];
 /// How wide PASIDs of made-up devices are, in bits.
@@ -97,7 +99,7 @@ impl<'a> Wishes<'a> {
                 }
                 _ => continue,
             };
-            if !seen.contains(&(devices, below)) {
+            if seen.len() < MOST_WISHES && !seen.contains(&(devices, below)) {
                 seen.push((devices, below));
                 wishes.add(&devices, below);
             }

@@ -14,8 +14,9 @@ use ioward_types::{
 /// again (virtio 1.3, sections 4.2.2 and 5.13.4).
 const REGISTER_BYTES: u64 = 0x200;
 
-/// The most segments of one range that are followed; machines have a few dozen.
-const MOST_SEGMENTS: u16 = 256;
+/// The most segments of one range that are followed, so that a table of kilobytes does not become facts of gigabytes.
+/// Hypervisors describe each segment by a range of its own.
+const MOST_SEGMENTS: u16 = 32;
 
 /// Endpoint IDs of neighbouring segments lie so far apart as requester IDs have values.
 const IDS_OF_SEGMENT: u32 = 0x1_0000;
