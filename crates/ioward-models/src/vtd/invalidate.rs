@@ -221,7 +221,7 @@ impl Unit {
             .leaves
             .iter()
             .filter(|((space, _, _), leaf)| {
-                covers_leaf(what, *space, leaf) && !(refills(*space) && !self.is_stale_leaf(leaf))
+                covers_leaf(what, *space, leaf) && (self.is_stale_leaf(leaf) || !refills(*space))
             })
             .map(|(key, _)| *key)
             .collect();
@@ -231,7 +231,7 @@ impl Unit {
             .iter()
             .filter(|((space, level, prefix), link)| {
                 covers_link(what, *space, coverage(*level, *prefix), link)
-                    && !(refills(*space) && !self.is_stale_link(link))
+                    && (self.is_stale_link(link) || !refills(*space))
             })
             .map(|(key, _)| *key)
             .collect();
