@@ -20,7 +20,7 @@ use super::page_requests::PageRequestQueue;
 use super::pasid_entry::Ways;
 use super::register_invalidation::InvalidationRegisters;
 use super::root_table::RootTable;
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use ioward_core::driver::Hung;
 use ioward_spec::vtd::{
     interrupts::RANGE,
@@ -110,7 +110,7 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
             return Err(BringUpError::Config("no root table"));
         };
         let invalidation = match queue {
-            Some(queue) => Invalidation::Queue(Mutex::new(queue)),
+            Some(queue) => Invalidation::Queue(Box::new(Mutex::new(queue))),
             None => Invalidation::Registers(Mutex::new(InvalidationRegisters {
                 iotlb_at: features.iotlb_at,
                 manner: features.manner,

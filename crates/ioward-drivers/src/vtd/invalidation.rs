@@ -4,13 +4,14 @@ use super::descriptor::Command;
 use super::global_command::Unit;
 use super::invalidation_queue::InvalidationQueue;
 use super::register_invalidation::InvalidationRegisters;
+use alloc::boxed::Box;
 use ioward_core::driver::Hung;
 use ioward_types::{Mmio, Mutex, Platform};
 
 /// How a unit is told to forget.
 pub(super) enum Invalidation<P: Platform> {
     /// By queue.
-    Queue(Mutex<P::Lock, InvalidationQueue<P>>),
+    Queue(Box<Mutex<P::Lock, InvalidationQueue<P>>>),
     /// By register, one at a time.
     Registers(Mutex<P::Lock, InvalidationRegisters>),
 }
