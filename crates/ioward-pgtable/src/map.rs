@@ -3,9 +3,10 @@
 use crate::{
     error::{MapCause, MapError},
     format::Format,
-    mem::{Mem, Node},
+    mem::{Mem, Node, clean_words},
     table::{Table, Top, index},
 };
+use core::ops::Range;
 use ioward_types::{Attributes, Iova, PhysAddr, Span};
 
 /// How far a map has come, in registers.
@@ -13,6 +14,8 @@ struct Progress {
     at: u64,
     to: u64,
     left: u64,
+    /// Leaves that have been stored and not cleaned, for a walker that does not snoop.
+    dirty: Range<u64>,
 }
 
 impl Progress {
@@ -60,12 +63,16 @@ impl<F: Format, M: Mem> Table<F, M> {
         let Some(attributes) = F::encode(how, &self.rules) else {
             return Err(MapError { cause: MapCause::Attributes(how), undone: None });
         };
-        let mut progress = Progress { at: at.0, to: to.start.0, left: to.bytes };
+        let mut progress = Progress { at: at.0, to: to.start.0, left: to.bytes, dirty: 0..0 };
         let sizes = self.sizes & top.page_sizes::<F>();
         while progress.left != 0 {
             if let Err(cause) = self.map_run(top, sizes, &mut progress, attributes) {
+                // What is not clean yet is about to be taken off, and cleaned then.
                 return Err(self.undo(top, at, progress.at, cause));
             }
+        }
+        if !self.coherent {
+            clean_words(&self.mem, progress.dirty);
         }
         self.mem.publish();
         Ok(())
@@ -141,7 +148,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             done += 1;
         }
         if !self.coherent && done != 0 {
-            node.clean(&self.mem, first, done);
+            self.soil(p, node, first, done);
         }
         p.advance((done as u64) << shift);
         // Having got somewhere, choose the size afresh behind it.
@@ -183,10 +190,22 @@ impl<F: Format, M: Mem> Table<F, M> {
             done += 1;
         }
         if !self.coherent && done != 0 {
-            node.clean(&self.mem, first, done * entries);
+            self.soil(p, node, first, done * entries);
         }
         p.advance((done as u64) << shift);
         if done != 0 && matches!(stop, Stop::Table) { Stop::Done } else { stop }
+    }
+
+    /// Notes leaves that have been stored; those before them are cleaned as soon as these are not their neighbours. Pages
+    /// of several sizes share lines, and each line is cleaned once.
+    #[cold]
+    fn soil(&self, p: &mut Progress, node: Node, first: usize, count: usize) {
+        let words = node.words(first, count);
+        if p.dirty.end == words.start {
+            p.dirty.end = words.end;
+        } else {
+            clean_words(&self.mem, core::mem::replace(&mut p.dirty, words));
+        }
     }
 
     /// The table of `level` for `at`; tables that lack on the way are installed.

@@ -4,6 +4,7 @@
 //! index that the engine forms, and that has not been freed. Nodes are made in two ways only: by allocating a table, and
 //! by following a link out of a live one ([`Node::at`]).
 
+use core::ops::Range;
 use ioward_types::{OutOfMemory, PhysAddr, Platform, Span, hw};
 
 /// Table memory. Every [`Platform`] has it; the trait stands between so that a checker of interleavings can be put in.
@@ -91,6 +92,16 @@ unsafe impl<P: Platform> Mem for P {
 /// Bytes that one clean reaches at once, for batching. A platform with longer lines rounds outward itself.
 pub(crate) const LINE: u64 = 64;
 
+/// Cleans the lines that hold words of live tables, each once; none where the range is empty.
+#[inline]
+pub(crate) fn clean_words<M: Mem>(mem: &M, words: Range<u64>) {
+    let start = words.start & !(LINE - 1);
+    let end = (words.end + LINE - 1) & !(LINE - 1);
+    if let Some(lines) = Span::new(PhysAddr(start), end - start) {
+        mem.clean(lines);
+    }
+}
+
 /// A live table of ours.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Node(PhysAddr);
@@ -149,14 +160,16 @@ impl Node {
         unsafe { mem.swap(self.entry(index), value) }
     }
 
+    /// Where `count` entries from `first` are.
+    #[inline]
+    pub(crate) fn words(self, first: usize, count: usize) -> Range<u64> {
+        self.entry(first).0..self.entry(first + count).0
+    }
+
     /// Cleans the lines that hold `count` entries from `first`, each once.
     #[inline]
     pub(crate) fn clean<M: Mem>(self, mem: &M, first: usize, count: usize) {
-        let start = self.entry(first).0 & !(LINE - 1);
-        let end = (self.entry(first + count).0 + LINE - 1) & !(LINE - 1);
-        if let Some(lines) = Span::new(PhysAddr(start), end - start) {
-            mem.clean(lines);
-        }
+        clean_words(mem, self.words(first, count));
     }
 
     /// Gives the table back.

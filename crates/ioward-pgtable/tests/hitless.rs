@@ -3,60 +3,15 @@
 
 mod common;
 
-use common::{Host, Spin, iova, phys};
+use common::{Host, Traced, iova, phys};
 use ioward_pgtable::{AnyTable, CutError, Meaning, Options, ReadMemory, Touched, WalkError, walk};
-use ioward_types::{
-    Attributes, Format, Iova, Nanos, OutOfMemory, PhysAddr, Platform, Root, Span, TableConfig,
-};
-use std::{
-    ptr::NonNull,
-    sync::{Arc, Mutex},
-};
+use ioward_types::{Attributes, Format, Iova, PhysAddr, Root, TableConfig};
+use std::sync::{Arc, Mutex};
 
 const K4: u64 = 0x1000;
 const M2: u64 = 0x20_0000;
 const G1: u64 = 0x4000_0000;
 const RW: Attributes = Attributes::READ_WRITE;
-
-type Judge = Box<dyn Fn(&Host) + Send>;
-
-/// A host that calls a judge after every store to table memory.
-#[derive(Clone)]
-struct Watched(Host, Arc<Mutex<Option<Judge>>>);
-
-// SAFETY: handed on.
-unsafe impl Platform for Watched {
-    type Lock = Spin;
-    type Pin = ();
-    const TRACED: bool = true;
-    fn pin(&self) -> ((), usize) {
-        self.0.pin()
-    }
-    fn synchronize(&self) {}
-    fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
-        self.0.frames(bytes, align, below)
-    }
-    unsafe fn free(&self, at: PhysAddr, bytes: usize) {
-        // SAFETY: handed on.
-        unsafe { self.0.free(at, bytes) }
-    }
-    fn virt(&self, at: PhysAddr) -> NonNull<u8> {
-        self.0.virt(at)
-    }
-    fn clean(&self, lines: Span<PhysAddr>) {
-        self.0.clean(lines)
-    }
-    fn clean_for_device(&self, _: Span<PhysAddr>) {}
-    fn invalidate_for_cpu(&self, _: Span<PhysAddr>) {}
-    fn now(&self) -> Nanos {
-        Nanos(0)
-    }
-    fn stored(&self, _: PhysAddr, _: usize, _: u128, _: u128) {
-        if let Some(judge) = &*self.1.lock().unwrap() {
-            judge(&self.0)
-        }
-    }
-}
 
 struct Cpu<'h>(&'h Host);
 impl ReadMemory for Cpu<'_> {
@@ -90,22 +45,22 @@ fn a_cut_is_hitless_at_every_store() {
     for config in hitless {
         for coherent in [true, false] {
             let config = TableConfig { coherent, ..config };
-            let host = Watched(Host::with(usize::MAX, !coherent), Arc::default());
+            let host = Traced::new(Host::with(usize::MAX, !coherent));
             let options = Options { hitless_cut: true, ..Options::default() };
             let table = AnyTable::with(host.clone(), &config, options).unwrap();
             // SAFETY: no device walks it.
             unsafe { table.map(Iova(0), phys(4 * G1, G1), RW) }.unwrap();
             let at = Iova(5 * M2 + 7 * K4);
             let root = table.root();
-            *host.1.lock().unwrap() = Some(Box::new(move |host| {
+            host.watch(move |host, _| {
                 for probe in [0, 4 * M2, at.0 - K4, at.0, at.0 + 0x1_0000, 6 * M2, G1 - 8] {
                     assert_eq!(leads_to(host, &config, root, probe), Some(4 * G1 + probe));
                 }
-            }));
+            });
             let page = table.cut(at).unwrap().expect("a page was split");
             assert!(page.contains(at) && page.bytes > K4);
             assert_eq!(table.cut(at).unwrap(), None);
-            *host.1.lock().unwrap() = None;
+            host.rest();
             let gone = table.unmap(iova(at.0, G1 - at.0)).unwrap();
             assert_eq!((gone.bytes, table.lookup(at)), (G1 - at.0, None));
             assert_eq!(table.lookup(Iova(at.0 - 1)).unwrap().0, PhysAddr(4 * G1 + at.0 - 1));
@@ -123,14 +78,13 @@ fn a_cut_is_hitless_at_every_store() {
 fn the_watch_sees_a_hit() {
     // The judge of the test above, over an unmap and map instead of a cut: it must object.
     let config = config(Format::AmdV2, K4 | M2);
-    let host = Watched(Host::new(), Arc::default());
+    let host = Traced::new(Host::new());
     let table = AnyTable::new(host.clone(), &config).unwrap();
     // SAFETY: no device walks it.
     unsafe { table.map(Iova(0), phys(0, M2), RW) }.unwrap();
     let (root, seen) = (table.root(), Arc::new(Mutex::new(vec![])));
     let told = seen.clone();
-    *host.1.lock().unwrap() =
-        Some(Box::new(move |host| told.lock().unwrap().push(leads_to(host, &config, root, K4))));
+    host.watch(move |host, _| told.lock().unwrap().push(leads_to(host, &config, root, K4)));
     let gone = table.unmap(iova(0, M2)).unwrap();
     assert!(!gone.tables_went());
     assert_eq!(*seen.lock().unwrap(), [None]);
@@ -196,14 +150,14 @@ fn a_cut_keeps_marks_of_access() {
 fn the_root_grows_under_running_dma() {
     for coherent in [true, false] {
         let config = TableConfig { in_bits: 30, coherent, ..config(Format::AmdV1, K4 | M2) };
-        let host = Watched(Host::with(usize::MAX, !coherent), Arc::default());
+        let host = Traced::new(Host::with(usize::MAX, !coherent));
         let table = AnyTable::new(host.clone(), &config).unwrap();
         // SAFETY: no device walks it.
         unsafe { table.map(Iova(M2), phys(G1, M2), RW) }.unwrap();
         let old = table.root();
-        *host.1.lock().unwrap() = Some(Box::new(move |host| {
+        host.watch(move |host, _| {
             assert_eq!(leads_to(host, &config, old, M2 + 5), Some(G1 + 5));
-        }));
+        });
         let new = table.grow(48).unwrap();
         assert_eq!((old.levels, new.levels), (2, 4));
         let grown = table.config();
@@ -224,7 +178,7 @@ fn the_root_grows_under_running_dma() {
         let live = host.0.live();
         assert!(table.grow(64).is_err());
         assert_eq!((host.0.live(), table.root()), (live, new));
-        *host.1.lock().unwrap() = None;
+        host.rest();
         // SAFETY: no device walks it.
         unsafe { table.destroy() };
         assert_eq!(host.0.live(), 0);

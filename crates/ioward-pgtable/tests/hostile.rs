@@ -1,8 +1,6 @@
 //! Walks of memory that nobody vouches for; rights that links take away; cleans, counted.
 
 mod common;
-#[path = "common/plain.rs"]
-mod plain;
 
 use common::{Host, phys};
 use ioward_pgtable::{AnyTable, Meaning, ReadMemory, WalkError, walk};
@@ -35,7 +33,7 @@ proptest! {
     fn no_memory_makes_a_walk_loop_or_panic(
         which: usize, seed: u64, at: u64, narrow in 0u8..64, root: u64, levels: u8, in_bits: u8, sane: bool,
     ) {
-        let all = plain::configurations();
+        let all = common::cases::all();
         let mut config = all[which % all.len()];
         let mut root = Root { at: PhysAddr(root), levels };
         if sane {

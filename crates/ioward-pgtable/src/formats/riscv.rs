@@ -66,8 +66,8 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
 
     fn shape(in_bits: u8) -> Shape {
         let levels = match u32::from(in_bits) - Self::EXTRA_BITS {
-            ..=39 => 3,
-            ..=48 => 4,
+            0..=39 => 3,
+            40..=48 => 4,
             _ => 5,
         };
         Shape { levels, root_bytes: 4096 << Self::EXTRA_BITS }

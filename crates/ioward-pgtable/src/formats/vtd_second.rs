@@ -38,8 +38,8 @@ impl Format for VtdSecond {
 
     fn shape(in_bits: u8) -> Shape {
         let levels = match in_bits {
-            ..=39 => 3,
-            ..=48 => 4,
+            0..=39 => 3,
+            40..=48 => 4,
             _ => 5,
         };
         Shape { levels, root_bytes: 4096 }

@@ -1,6 +1,9 @@
 //! A platform for tests: frames from the host's allocator, poisoned when freed, counted for leaks, watched for cleans.
 #![allow(dead_code)]
 
+pub mod cases;
+pub mod judge;
+
 use ioward_types::{Iova, Nanos, OutOfMemory, PhysAddr, Platform, RawLock, Span};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc},
@@ -27,8 +30,8 @@ struct Inner {
     budget: AtomicUsize,
     /// Lines cleaned, in order.
     cleaned: Mutex<Vec<Span<PhysAddr>>>,
-    /// Memory as a walker that does not snoop sees it: words of cleaned lines.
-    seen: Mutex<BTreeMap<u64, u64>>,
+    /// Memory as a walker that does not snoop sees it: lines that have been written back.
+    seen: Mutex<BTreeMap<u64, [u64; 8]>>,
     watch: bool,
 }
 
@@ -116,7 +119,8 @@ impl Host {
 
     /// A word as a walker that does not snoop sees it; `None` where nothing was ever cleaned.
     pub fn seen(&self, at: PhysAddr) -> Option<u64> {
-        self.0.seen.lock().unwrap().get(&at.0).copied()
+        let line = *self.0.seen.lock().unwrap().get(&(at.0 & !63))?;
+        Some(line[(at.0 >> 3 & 7) as usize])
     }
 
     /// A word as the CPU sees it; `None` outside live frames.
@@ -141,6 +145,18 @@ impl Host {
             let virt = virt.map_or(0, |virt| virt + n * PIECE as usize);
             self.0.pieces[first + n].store(virt, Ordering::Release);
         }
+    }
+
+    /// Writes a line back, as a cache may at any time: a walker that does not snoop sees it, though nobody cleaned it.
+    pub fn evict(&self, at: PhysAddr) {
+        self.write_back(at.0 & !63);
+    }
+
+    fn write_back(&self, line: u64) {
+        // Held over both, so that an older value never replaces one that another CPU has written back meanwhile.
+        let mut seen = self.0.seen.lock().unwrap();
+        let word = |n: usize| self.peek(PhysAddr(line + n as u64 * 8)).expect("a clean of dead memory");
+        seen.insert(line, std::array::from_fn(word));
     }
 
     /// Changes a word as hardware would, atomically.
@@ -212,7 +228,11 @@ unsafe impl Platform for Host {
             virt.write_bytes(0xd5, bytes);
             dealloc(virt, Layout::from_size_align_unchecked(bytes, bytes));
         }
-        self.0.seen.lock().unwrap().retain(|&word, _| !(at.0..at.0 + bytes as u64).contains(&word));
+        let mut seen = self.0.seen.lock().unwrap();
+        let gone: Vec<u64> = seen.range(at.0..at.0 + bytes as u64).map(|(&line, _)| line).collect();
+        for line in gone {
+            seen.remove(&line);
+        }
     }
     fn virt(&self, at: PhysAddr) -> NonNull<u8> {
         self.place(at).unwrap_or_else(|| panic!("{at} is in no live frame"))
@@ -222,15 +242,84 @@ unsafe impl Platform for Host {
             return;
         }
         self.0.cleaned.lock().unwrap().push(lines);
-        for word in (lines.start.0..=lines.last().0).step_by(8) {
-            let now = self.peek(PhysAddr(word)).expect("a clean of dead memory");
-            self.0.seen.lock().unwrap().insert(word, now);
-        }
+        (lines.start.0 & !63..=lines.last().0).step_by(64).for_each(|line| self.write_back(line));
     }
     fn clean_for_device(&self, _: Span<PhysAddr>) {}
     fn invalidate_for_cpu(&self, _: Span<PhysAddr>) {}
     fn now(&self) -> Nanos {
         Nanos(0)
+    }
+}
+
+/// What a [`Traced`] host tells.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// A word of a table changed, or was stored again.
+    Stored { at: PhysAddr, old: u64, new: u64 },
+    /// Lines were cleaned.
+    Cleaned(Span<PhysAddr>),
+    /// A frame was made, of zeroes.
+    Made { at: PhysAddr, bytes: usize },
+}
+
+/// Looks at memory after every event.
+pub type Watch = Box<dyn FnMut(&Host, Event) + Send>;
+
+/// A host that calls a watch after every store to table memory, every clean and every new frame.
+#[derive(Clone)]
+pub struct Traced(pub Host, pub Arc<Mutex<Option<Watch>>>);
+
+impl Traced {
+    pub fn new(host: Host) -> Self {
+        Self(host, Arc::default())
+    }
+    /// Watches from now on.
+    pub fn watch(&self, watch: impl FnMut(&Host, Event) + Send + 'static) {
+        *self.1.lock().unwrap() = Some(Box::new(watch));
+    }
+    /// Watches no more.
+    pub fn rest(&self) {
+        *self.1.lock().unwrap() = None;
+    }
+    fn tell(&self, event: Event) {
+        if let Some(watch) = &mut *self.1.lock().unwrap() {
+            watch(&self.0, event);
+        }
+    }
+}
+
+// SAFETY: handed on to the host.
+unsafe impl Platform for Traced {
+    type Lock = Spin;
+    type Pin = ();
+    const TRACED: bool = true;
+    fn pin(&self) -> ((), usize) {
+        self.0.pin()
+    }
+    fn synchronize(&self) {}
+    fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
+        let at = self.0.frames(bytes, align, below)?;
+        self.tell(Event::Made { at, bytes });
+        Ok(at)
+    }
+    unsafe fn free(&self, at: PhysAddr, bytes: usize) {
+        // SAFETY: handed on.
+        unsafe { self.0.free(at, bytes) }
+    }
+    fn virt(&self, at: PhysAddr) -> NonNull<u8> {
+        self.0.virt(at)
+    }
+    fn clean(&self, lines: Span<PhysAddr>) {
+        self.0.clean(lines);
+        self.tell(Event::Cleaned(lines));
+    }
+    fn clean_for_device(&self, _: Span<PhysAddr>) {}
+    fn invalidate_for_cpu(&self, _: Span<PhysAddr>) {}
+    fn now(&self) -> Nanos {
+        Nanos(0)
+    }
+    fn stored(&self, at: PhysAddr, _: usize, old: u128, new: u128) {
+        self.tell(Event::Stored { at, old: old as u64, new: new as u64 });
     }
 }
 

@@ -1,7 +1,13 @@
 //! The engine against a plain map: extents in a `BTreeMap`, and what each operation must do to them.
 #![allow(dead_code)]
 
-use crate::common::{Host, iova, phys};
+use crate::common::{
+    Host,
+    cases::sign_extended,
+    iova,
+    judge::{Found, judge},
+    phys,
+};
 use ioward_pgtable::{
     AnyTable, CutError, Detached, HarvestError, MapCause, Meaning, Options, ReadMemory, Touched, UnmapError,
     walk,
@@ -418,57 +424,22 @@ impl Plain {
             assert_eq!(walked(device.end()), found, "as a walker sees it:\n{device}");
         }
         assert_eq!(self.table.walk(Iova(at)).expect("a walk").end(), cpu.end());
+        let judged = judge(&config, root, at, |word| match self.config.coherent {
+            true => self.host.peek(PhysAddr(word)),
+            false => self.host.seen(PhysAddr(word)),
+        });
+        match (judged.unwrap_or_else(|why| panic!("{config}: {why}")), expected) {
+            (Found::Nothing, None) => {}
+            (Found::Page(page), Some((to, how))) => {
+                assert_eq!(page.to, to);
+                let rights = page.rights;
+                assert_eq!(
+                    (rights.read, rights.write, rights.privileged),
+                    (how.read, how.write, how.privileged)
+                );
+                assert!(rights.execute.is_none_or(|execute| execute == how.execute));
+            }
+            (found, expected) => panic!("{found:?} instead of {expected:?}"),
+        }
     }
-}
-
-/// Whether both halves of the address space are meant.
-pub fn sign_extended(config: &TableConfig) -> bool {
-    match config.format {
-        Format::AmdV2 | Format::VtdFirst => matches!(config.in_bits, 48 | 57),
-        Format::RiscvFirst => matches!(config.in_bits, 39 | 48 | 57),
-        _ => false,
-    }
-}
-
-/// The configurations that random tests run over: each format and granule, widths that make the root long and short.
-pub fn configurations() -> Vec<TableConfig> {
-    let (k4, k16, k64, m2, m32, m512, g1) =
-        (0x1000, 0x4000, 0x1_0000, 0x20_0000, 0x200_0000, 0x2000_0000, 0x4000_0000);
-    let make = |format, in_bits, out_bits, page_sizes| TableConfig {
-        format,
-        in_bits,
-        out_bits,
-        page_sizes,
-        coherent: true,
-        dirty: false,
-        snoop: false,
-    };
-    let mut all = vec![];
-    for format in [Format::ArmStage1, Format::ArmStage2] {
-        all.push(make(format, 48, 48, k4 | m2 | g1));
-        all.push(make(format, 40, 44, k4 | k64 | m2 | m32 | g1));
-        all.push(make(format, 33, 40, k4));
-        all.push(make(format, 48, 48, k16 | m32));
-        all.push(make(format, 47, 40, k16 | m2 | m32 | g1));
-        all.push(make(format, 52, 52, k64 | m512));
-        all.push(make(format, 42, 48, k64 | m2 | m512));
-    }
-    all.push(make(Format::AmdV1, 48, 52, k4 | m2 | g1));
-    all.push(make(Format::AmdV1, 64, 52, (1 << 40) - k4));
-    all.push(make(Format::AmdV1, 30, 40, k4 | k64 | m2));
-    all.push(make(Format::AmdV2, 48, 52, k4 | m2 | g1));
-    all.push(make(Format::AmdV2, 57, 52, k4 | m2));
-    all.push(make(Format::AmdV2, 47, 48, k4));
-    all.push(make(Format::VtdSecond, 39, 39, k4 | m2 | g1));
-    all.push(TableConfig { snoop: true, ..make(Format::VtdSecond, 48, 46, k4 | m2) });
-    all.push(make(Format::VtdSecond, 57, 52, k4 | m2 | g1));
-    all.push(make(Format::VtdFirst, 48, 46, k4 | m2 | g1));
-    all.push(make(Format::VtdFirst, 57, 52, k4 | m2 | g1));
-    for (format, extra) in [(Format::RiscvFirst, 0), (Format::RiscvSecond, 2)] {
-        all.push(make(format, 39 + extra, 56, k4 | k64 | m2 | g1));
-        all.push(TableConfig { snoop: true, ..make(format, 48 + extra, 50, k4 | m2 | g1 | 1 << 39) });
-        all.push(make(format, 57 + extra, 56, k4 | k64 | m2 | g1 | 1 << 39 | 1 << 48));
-        all.push(make(format, 36, 40, k4 | k64 | m2 | g1));
-    }
-    all
 }
