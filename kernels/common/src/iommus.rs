@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
-    drivers::{amdvi, smmuv3, virtio},
+    drivers::{amdvi, smmuv3, virtio, vtd},
     pci::Bdf,
     types::{MmioPtr, PhysAddr, Span},
 };
@@ -48,6 +48,11 @@ pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Drive
                 let cold = amdvi::BringUp::Cold;
                 let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, cold);
                 Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
+            }
+            UnitKind::VtD(described) => {
+                let config = vtd::Config::new(*described);
+                let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, vtd::BringUp::Cold);
+                Arc::new(vtd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::Virtio => {
                 let function = unit.function.ok_or_else(|| format!("{}: no PCI function", unit.name))?;

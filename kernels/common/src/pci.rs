@@ -1,17 +1,16 @@
 //! The bus: configuration space by ECAM, every function on it, and their registers.
 
-use alloc::{string::ToString as _, vec::Vec};
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 use ioward::{
-    discover::{Bus, BusFunction},
+    discover::Bus,
     pci::{
         Bdf, ConfigAccess as _, Ecam, Topology,
         enumerate::{Window, assign_bars, number_buses},
-        function::Header,
         groups::{Linux, Policy as _},
         regs,
     },
-    types::{DeviceControl, MmioPtr, Nanos, PhysAddr, Span, describe::PciFunction},
+    types::{DeviceControl, MmioPtr, Nanos, PhysAddr, Span},
 };
 
 /// One segment.
@@ -85,21 +84,7 @@ impl Pci {
     /// The bus as discovery wants it: who issues requests as whom, and who cannot be told apart.
     pub fn bus(&self) -> Bus {
         let topology = Topology::scan(&self.access, 0, 0, self.access.last_bus(), &[0]);
-        let groups = Linux.groups(&topology);
-        let functions = topology.functions();
-        let named = |at: Bdf| PciFunction { segment: 0, requester: at.requester() };
-        let mut bus = Bus::new();
-        for function in functions {
-            let others = (0..functions.len()).filter(|&other| {
-                functions[other].at != function.at && groups.together(function.at, functions[other].at)
-            });
-            bus.functions.push(BusFunction {
-                group: others.collect(),
-                bridge: matches!(function.header, Header::Bridge { .. }),
-                ..BusFunction::new(function.at.to_string(), named(function.at))
-            });
-        }
-        bus
+        Bus::of(&topology, &Linux.groups(&topology))
     }
 
     /// What the subsystem does to a function.
