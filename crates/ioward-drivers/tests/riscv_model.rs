@@ -315,7 +315,8 @@ fn a_device_answers_while_it_may() {
     assert_eq!(read(&device, None, AT), Ok(1));
     let before = rig.model.commands().len();
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
-    let commands: Vec<u64> = rig.model.commands()[before..].iter().map(|command| command[0] & 0x3ff).collect();
+    let commands: Vec<u64> =
+        rig.model.commands()[before..].iter().map(|command| command[0] & 0x3ff).collect();
     let ask = commands.iter().position(|code| *code == 4).expect("ATS.INVAL");
     assert!(commands[..ask].contains(&3) && commands[ask..].contains(&3), "{commands:x?}");
     assert!(read(&device, None, AT).is_err());

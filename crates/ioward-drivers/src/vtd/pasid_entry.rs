@@ -48,6 +48,9 @@ pub(super) fn encode(held: &Held, ways: Ways) -> Pieces {
         }
         Held::First { root, five, snoop, .. } => {
             spec::PGTT.set(&mut words, pgtt::FIRST);
+            // It is about the second stage, and QEMU 10 takes it for the width of first-stage addresses. Linux writes it
+            // in every entry.
+            spec::AW.set(&mut words, address_width(if *five { 5 } else { 4 }));
             spec::PWSNP.set(&mut words, ways.snooped_walks.into());
             spec::PGSNP.set(&mut words, (*snoop).into());
             spec::FSPM.set(&mut words, if *five { fspm::LEVELS_5 } else { fspm::LEVELS_4 });
@@ -114,9 +117,9 @@ mod tests {
         let dirty = Held::Second { tag: 0x22, root, levels: 5, dirty: true };
         assert_eq!(encode(&dirty, WAYS)[0], [0x1_2345_628d, 0x80_0022]);
         let first = Held::First { tag: 0x22, root, five: false, snoop: false };
-        assert_eq!(encode(&first, WAYS), [[0x41, 0x80_0022], [0x1_2345_6020, 0]]);
+        assert_eq!(encode(&first, WAYS), [[0x49, 0x80_0022], [0x1_2345_6020, 0]]);
         let five = Held::First { tag: 0x22, root, five: true, snoop: true };
-        assert_eq!(encode(&five, WAYS), [[0x41, 0x180_0022], [0x1_2345_6024, 0]]);
+        assert_eq!(encode(&five, WAYS), [[0x4d, 0x180_0022], [0x1_2345_6024, 0]]);
         assert_eq!(encode(&Held::Identity, WAYS), [[0x109, 1], [0, 0]]);
     }
 }
