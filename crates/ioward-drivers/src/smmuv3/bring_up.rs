@@ -27,8 +27,59 @@ fn bit(field: ioward_spec::Field) -> u32 {
 }
 
 /// Memory of a queue of `1 << bits` records.
-fn queue<P: Platform>(platform: &P, reach: Reach, bits: u8, record: usize) -> Result<Shared<P>, OutOfMemory> {
-    Shared::new(platform, reach, record << bits, 32)
+struct Ring<P: Platform> {
+    memory: Shared<P>,
+    bits: u8,
+}
+
+/// All that the SMMU will be told of.
+struct Memory<P: Platform> {
+    commands: Ring<P>,
+    events: Ring<P>,
+    page_requests: Option<Ring<P>>,
+    table: StreamTable<P>,
+}
+
+impl<P: Platform> Memory<P> {
+    /// All of it, or none.
+    fn new(platform: &P, reach: Reach, features: &Features, config: &Config) -> Result<Self, OutOfMemory> {
+        let page_requests = config.page_request_queue.filter(|_| features.pri);
+        let wanted = [
+            Some((config.command_queue.min(features.cmdq_bits), command_record::BYTES)),
+            Some((config.event_queue.min(features.eventq_bits), event_record::BYTES)),
+            page_requests.map(|bits| (bits.min(features.priq_bits), pri::BYTES)),
+        ];
+        let mut rings = [const { None }; 3];
+        let mut made = Ok(());
+        for (ring, wanted) in rings.iter_mut().zip(wanted) {
+            let Some((bits, record)) = wanted else { continue };
+            match Shared::new(platform, reach, record << bits, 32) {
+                Ok(memory) => *ring = Some(Ring { memory, bits }),
+                Err(out) => made = made.and(Err(out)),
+            }
+        }
+        let table = made.and_then(|()| StreamTable::new(platform, reach, features, config));
+        match (rings, table) {
+            ([Some(commands), Some(events), page_requests], Ok(table)) => {
+                Ok(Self { commands, events, page_requests, table })
+            }
+            (rings, table) => {
+                // SAFETY: the SMMU was never told of them.
+                rings.into_iter().flatten().for_each(|ring| unsafe { ring.memory.free() });
+                Err(table.err().unwrap_or(OutOfMemory))
+            }
+        }
+    }
+
+    /// # Safety
+    /// The SMMU was never told of it.
+    unsafe fn free(self) {
+        let rings = [Some(self.commands), Some(self.events), self.page_requests];
+        // SAFETY: as promised by the caller.
+        rings.into_iter().flatten().for_each(|ring| unsafe { ring.memory.free() });
+        // SAFETY: as above.
+        unsafe { self.table.free() };
+    }
 }
 
 impl<M: Mmio, P: Platform> SmmuV3<M, P> {
@@ -51,29 +102,27 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
 
         // Memory first: what fails here leaves the SMMU as it was found.
         let reach = Reach { coherent: features.coherent, below: features.below() };
-        let bits = config.command_queue.min(features.cmdq_bits);
-        let memory = queue(platform, reach, bits, command_record::BYTES)?;
-        let commands = CommandQueue::new(memory, bits);
-        let bits = config.event_queue.min(features.eventq_bits);
-        let memory = queue(platform, reach, bits, event_record::BYTES)?;
-        let events = OutputQueue::new(memory, bits, spec::EVENTQ_PROD, spec::EVENTQ_CONS);
-        let page_requests = match config.page_request_queue.filter(|_| features.pri) {
-            Some(bits) => {
-                let bits = bits.min(features.priq_bits);
-                let memory = queue(platform, reach, bits, pri::BYTES)?;
-                Some(OutputQueue::new(memory, bits, spec::PRIQ_PROD, spec::PRIQ_CONS))
-            }
-            None => None,
-        };
-        let mut table = StreamTable::new(platform, reach, &features, config)?;
+        let mut memory = Memory::new(platform, reach, &features, config)?;
         let mut tags = Tags {
             asids: Numbers::new(1 << features.asid_bits),
             vmids: Numbers::new(1 << features.vmid_bits),
         };
         let mut adopted = Adopted::default();
-        if let (BringUp::Adopt(memory), true) = (state, translating) {
-            adopted = adopt::stream_table(&registers, &features, memory, &mut table, &mut tags)?;
+        if let (BringUp::Adopt(old), true) = (state, translating) {
+            match adopt::stream_table(&registers, &features, old, &mut memory.table, &mut tags) {
+                Ok(found) => adopted = found,
+                Err(error) => {
+                    // SAFETY: the SMMU was never told of it.
+                    unsafe { memory.free() };
+                    return Err(error);
+                }
+            }
         }
+        let Memory { commands, events, page_requests, table } = memory;
+        let commands = CommandQueue::new(commands.memory, commands.bits);
+        let events = OutputQueue::new(events.memory, events.bits, spec::EVENTQ_PROD, spec::EVENTQ_CONS);
+        let page_requests = page_requests
+            .map(|queue| OutputQueue::new(queue.memory, queue.bits, spec::PRIQ_PROD, spec::PRIQ_CONS));
         // No stage 2 table may share the VMID of stage 1 entries.
         let vmid = if features.stage_2 { tags.vmids.lowest_free() } else { 0 };
         tags.vmids.reserve(vmid);

@@ -67,6 +67,21 @@ impl<P: Platform> StreamTable<P> {
         Ok(Self { platform: platform.clone(), reach, bits, shape })
     }
 
+    /// Gives its memory back.
+    ///
+    /// # Safety
+    /// The SMMU was never told of it.
+    pub unsafe fn free(self) {
+        match self.shape {
+            // SAFETY: as promised by the caller.
+            Shape::Linear(table) => unsafe { table.free() },
+            Shape::TwoLevel { l1, arrays, .. } => {
+                // SAFETY: as promised by the caller.
+                arrays.into_values().chain([l1]).for_each(|array| unsafe { array.free() });
+            }
+        }
+    }
+
     /// The values of STRTAB_BASE and STRTAB_BASE_CFG.
     pub fn registers(&self) -> (u64, u32) {
         let size = strtab_base_cfg::LOG2SIZE.put(self.bits.into());
