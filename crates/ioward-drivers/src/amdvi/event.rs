@@ -24,10 +24,9 @@ pub(super) fn decode(raw: &Raw, blocked: impl Fn(SourceId) -> bool) -> Event {
     let fault = |name, at: Option<u64>, cause| {
         let interrupt = spec::I.is_set(raw);
         // An interrupt request has no PASID and no direction. QEMU sets I for memory requests too, and then has other
-        // things where GN and RW are.
-        let pasid = (spec::GN.is_set(raw) && !interrupt).then(|| {
-            Pasid((spec::PASID_19_16.get(raw) << 16 | spec::DOMAIN_ID_OR_PASID_15_0.get(raw)) as u32)
-        });
+        // things where GN and RW are. Requests without a PASID that go through guest tables are logged with zero.
+        let number = spec::PASID_19_16.get(raw) << 16 | spec::DOMAIN_ID_OR_PASID_15_0.get(raw);
+        let pasid = (spec::GN.is_set(raw) && !interrupt && number != 0).then_some(Pasid(number as u32));
         let access = if spec::RW.is_set(raw) {
             Access::Write
         } else if code(raw) == spec::IO_PAGE_FAULT && spec::NX.is_set(raw) {
@@ -109,6 +108,7 @@ mod tests {
         // Code 2, GN, PR, PE; PASID 0x51234.
         let seen = fault([0x2051_1234_0005_0108, 0x1000], false);
         assert_eq!(seen.pasid, Some(Pasid(0x5_1234)));
+        assert_eq!(fault([0x2051_0000_0000_0108, 0x1000], false).pasid, None, "guest tables, and no PASID");
         assert_eq!((seen.access, seen.cause), (Some(Access::Read), FaultCause::Permission));
         // NX.
         assert_eq!(fault([0x2053_1234_0005_0108, 0x1000], false).access, Some(Access::Execute));

@@ -84,6 +84,8 @@ impl<P: Platform> GuestCr3<P> {
         let Some((table, offset)) = self.find(pasid) else { return false };
         self.platform.publish();
         self.store(table, offset, gcr3::V.put(1) | gcr3::ADDRESS.in_place(root.0));
+        // A place that held nothing owes no invalidation, so nothing else orders this before the device's requests.
+        self.platform.publish();
         true
     }
 
