@@ -4,9 +4,12 @@ use super::{
     device::{DteMeaning, decode},
     unit::Unit,
 };
-use ioward_spec::amdvi::control;
+use ioward_spec::amdvi::{control, entries::v2};
 use ioward_types::SourceId;
 use std::collections::BTreeMap;
+
+/// Bits 63, 8:6 and 4:1 of a PDE (§2.2.3, Table 18).
+const V1_IGNORED: u64 = 0x8000_0000_0000_01de;
 
 impl Unit {
     /// Reports every cached structure that memory contradicts. Only at an instant at which software owes no
@@ -24,15 +27,20 @@ impl Unit {
         }
         self.audit_domains();
         for ((domain, pasid), entry) in &self.caches.gcr3 {
-            if self.changed(entry.from.0, entry.from.1) {
+            if self.changed(entry.from.0, entry.from.1, 0) {
                 self.violation(
                     "48882 §2.4.3",
                     format!("the guest CR3 entry of PASID {pasid:?} of domain {domain} changed without invalidation"),
                 );
             }
         }
-        for ((domain, _), link) in self.caches.all_links() {
-            if self.changed(link.from.0, link.from.1) {
+        for ((domain, process), link) in self.caches.all_links() {
+            // Bits that hardware ignores are software's, which may change them as it likes.
+            let ignored = match process {
+                None => V1_IGNORED,
+                Some(_) => v2::AVL.mask() | v2::AVL_HIGH.mask(),
+            };
+            if self.changed(link.from.0, link.from.1, ignored) {
                 self.violation(
                     "48882 §2.4.3",
                     format!(

@@ -371,16 +371,16 @@ impl Unit {
 
     /// Whether the entry behind a cached translation says something else by now. Accessed and dirty bits do not count.
     pub fn is_stale(&self, leaf: &Leaf) -> bool {
-        leaf.from.is_some_and(|(at, value)| self.changed(at, value))
+        leaf.from.is_some_and(|(at, value)| self.changed(at, value, 0))
     }
 
-    /// Whether an entry in memory differs from `value` by more than accessed and dirty bits.
-    pub fn changed(&self, at: PhysAddr, value: u64) -> bool {
+    /// Whether an entry in memory differs from `value` by more than accessed and dirty bits and those that are `ignored`.
+    pub fn changed(&self, at: PhysAddr, value: u64, ignored: u64) -> bool {
         if !self.memory.is_allocated(at) {
             return true;
         }
         let now = self.memory.read64(&self.config.name, at, self.config.coherent);
-        now.map_or(true, |now| (now ^ value) & !0x60 != 0)
+        now.map_or(true, |now| (now ^ value) & !(0x60 | ignored) != 0)
     }
 }
 
