@@ -3,7 +3,7 @@
 
 use ioward_types::TableConfig;
 use libfuzzer_sys::fuzz_target;
-use plain::{Op, Plain, configurations};
+use plain::{Op, Plain};
 
 #[path = "../../crates/ioward-pgtable/tests/common/mod.rs"]
 mod common;
@@ -15,7 +15,7 @@ const OPERATIONS: usize = 48;
 
 fuzz_target!(|bytes: &[u8]| {
     let [which, flags, rest @ ..] = bytes else { return };
-    let all = configurations();
+    let all = common::cases::all();
     let config = TableConfig {
         coherent: flags & 1 == 0,
         // Only walkers that snoop can track.

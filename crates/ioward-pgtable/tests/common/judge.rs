@@ -311,6 +311,7 @@ fn amd_v1(raw: u64, level: u32) -> Decoded {
     let at = raw & 0x000f_ffff_ffff_f000;
     let own = 12 + 9 * level;
     let shift = match bits(raw, 11, 9) {
+        0 if bits(raw, own - 1, 11) >> 1 != 0 => return Err("a page that is not aligned to its size"),
         0 => own,
         7 => {
             // The lowest zero above bit 11 is one below the page's lowest address bit.
