@@ -1,5 +1,11 @@
 mod bench;
 mod caching;
+mod first;
+mod interrupts;
 mod legacy;
+mod nested;
+mod page_requests;
+mod pasids;
 mod queue;
 mod registers;
+mod scalable;
