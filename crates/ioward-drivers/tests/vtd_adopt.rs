@@ -162,7 +162,7 @@ fn scalable_entries_go_on_with_all_that_is_behind_them() {
     claim(&driver, 0x1a0);
     assert_eq!(left.now(0x1a0, true)[0] & 1, 0);
     let told = left.registers.take_descriptors();
-    assert_eq!(told, [[0x1a0_0000_0031, 0], [0x37, 0], [0x7_00e2, 0], [0x8_00e2, 0]]);
+    assert_eq!(told, [[0x1a0_0000_0031, 0], [0x37, 0], [0x7_00e2, 0], [0x46_0008_0026, 0]]);
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 use super::capability::Features;
 use super::config::BringUpError;
-use super::domain_id::DomainIds;
+use super::domain_id::{DomainIds, Target};
 use super::forget::Forget;
 use super::global_command::Unit;
 use super::interrupt_remapping::InterruptTable;
@@ -43,10 +43,11 @@ fn pair(memory: &Memory<'_>, at: u64) -> Option<Pair> {
     Some([memory(PhysAddr(at))?, memory(PhysAddr(at + 8))?])
 }
 
-/// What is known of one adopted entry: under which domains its translations are cached, and whether it lets the device
-/// cache them too.
+/// What is known of one adopted entry: under which domains its translations are cached, under which domains and PASIDs,
+/// and whether it lets the device cache them too.
 struct Known {
     domains: Vec<u16>,
+    behind: Vec<Target>,
     ats: bool,
 }
 
@@ -95,7 +96,8 @@ pub(super) fn root_table<M: Mmio, P: Platform>(
                 match known {
                     Some(known) => {
                         table.fill(source, words)?;
-                        known.domains.iter().for_each(|domain| domains.reserve(*domain));
+                        let behind = known.behind.iter().map(|target| &target.domain);
+                        known.domains.iter().chain(behind).for_each(|domain| domains.reserve(*domain));
                         owed.insert(source.0, debt(features, &known));
                         adopted.entries += 1;
                     }
@@ -116,6 +118,7 @@ fn debt(features: &Features, known: &Known) -> Vec<Forget> {
         list.extend(known.domains.iter().map(|domain| Forget::Context(*domain)));
     }
     list.extend(known.domains.iter().map(|domain| Forget::Domain(*domain)));
+    list.extend(known.behind.iter().map(|target| Forget::Behind(*target)));
     if known.ats {
         list.push(Forget::Device(None));
     }
@@ -142,7 +145,8 @@ fn legacy_entry(features: &Features, words: &Pair) -> Option<Known> {
     let whole = !reserved
         && has_width(features, legacy::AW.get(words))
         && legacy::SSPTPTR.get_in_place(words) >> features.host_bits == 0;
-    whole.then(|| Known { domains: alloc::vec![legacy::DID.get(words) as u16], ats })
+    let domains = alloc::vec![legacy::DID.get(words) as u16];
+    whole.then_some(Known { domains, behind: Vec::new(), ats })
 }
 
 /// As above; every PASID behind the entry counts.
@@ -158,7 +162,7 @@ fn scalable_entry(features: &Features, memory: &Memory<'_>, at: u64, words: &Pai
     if entries > DIRECTORY {
         return None;
     }
-    let mut domains = Vec::new();
+    let (mut domains, mut behind) = (Vec::new(), Vec::new());
     let base = scalable::PASIDDIRPTR.get_in_place(words);
     for index in 0..entries {
         let link = memory(PhysAddr(base + index * directory::BYTES as u64))?;
@@ -171,19 +175,23 @@ fn scalable_entry(features: &Features, memory: &Memory<'_>, at: u64, words: &Pai
             if !entry::P.is_set(&piece) {
                 continue;
             }
-            if !matches!(
-                entry::PGTT.get(&piece),
-                entry::pgtt::FIRST | entry::pgtt::SECOND | entry::pgtt::NESTED
-            ) {
-                return None;
-            }
             let domain = entry::DID.get(&piece) as u16;
-            if !domains.contains(&domain) {
+            let (first, second) = match entry::PGTT.get(&piece) {
+                entry::pgtt::FIRST => (true, false),
+                entry::pgtt::SECOND => (false, true),
+                entry::pgtt::NESTED => (true, true),
+                _ => return None,
+            };
+            if first {
+                let pasid = (index << TABLE_BITS | n) as u32;
+                behind.push(Target { domain, pasid });
+            }
+            if second && !domains.contains(&domain) {
                 domains.push(domain);
             }
         }
     }
-    Some(Known { domains, ats: scalable::DTE.is_set(words) })
+    Some(Known { domains, behind, ats: scalable::DTE.is_set(words) })
 }
 
 /// Copies interrupt remapping entries that are present and whole, as far as the new table reaches. What cannot be read is

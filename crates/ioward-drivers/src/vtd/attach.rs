@@ -84,15 +84,20 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
         if !self.features.scalable && legacy.is_none() {
             return Err(Refused::Format { iommu, table: Format::VtdFirst });
         }
-        if let Some(table) = &mut source.table {
-            table.ensure(pasid)?;
-        }
+        let linked = match &mut source.table {
+            Some(table) => table.ensure(pasid)?,
+            None => false,
+        };
         if let Some(target) = new.first(pasid) {
             // Whoever flushes from here on flushes this place too, before anything can be cached for it.
             self.domains.lock().add(target);
             self.unit.platform.fence();
         }
         let mut before = source.owed.clone();
+        if linked {
+            // That there was no table is known of its other PASIDs too.
+            before.extend(self.absent(Forget::Pasids));
+        }
         let was_open = source.is_open();
         let old = source.held(pasid);
         match old {

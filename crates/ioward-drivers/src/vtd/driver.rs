@@ -3,7 +3,7 @@
 use super::adopt::Adopted;
 use super::capability::Features;
 use super::descriptor::Command;
-use super::domain_id::{DomainIds, Tagged};
+use super::domain_id::{DomainIds, Tagged, Target};
 use super::fault_recording::{self, FaultRecords};
 use super::forget::Forget;
 use super::global_command::Unit;
@@ -122,7 +122,7 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
         if claimed.contains_key(&id.0) {
             return Err(Refused::Claimed { iommu, source: id });
         }
-        root.ensure(id)?;
+        let linked = root.ensure(id)?;
         let table = match self.features.scalable {
             true => Some(PasidTable::new(&self.unit.platform, self.reach, what.pasid_bits)?),
             false => None,
@@ -133,6 +133,11 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
             Some(owed) => self.forget(id, what.ats, owed),
             None => self.flush_write_buffer(),
         };
+        // That there was no context table is known of other sources too, where such is cached (6.1).
+        let settled = settled.and_then(|()| match linked && self.features.caching_mode {
+            true => self.invalidation.run(&self.unit, |batch| batch.push(Command::Contexts)),
+            false => Ok(()),
+        });
         if let Err(hung) = settled {
             if let Some(table) = table {
                 // SAFETY: no entry ever held it.
@@ -272,8 +277,17 @@ unsafe impl<M: Mmio, P: Platform> Driver for VtD<M, P> {
         let sources = self.sources.lock();
         let held = sources.claimed.values().any(|source| source.holds(domain));
         self.flush_write_buffer()?;
-        let whole = Command::Domain { domain, block: Block::All, leaf: false };
-        self.invalidation.run(&self.unit, |batch| batch.push(whole))?;
+        self.invalidation.run(&self.unit, |batch| {
+            let (block, leaf) = (Block::All, false);
+            match self.domains.lock().tags.get(&domain) {
+                Some(Tagged::Second) => batch.push(Command::Domain { domain, block, leaf }),
+                // It was flushed from every other place when it left that.
+                Some(Tagged::First(pasids)) => pasids.keys().try_for_each(|&pasid| {
+                    batch.push(Command::Behind { at: Target { domain, pasid }, block, leaf })
+                }),
+                None => Ok(()),
+            }
+        })?;
         // A tag that an entry still holds, or a place where caches never confirmed, stays taken for ever.
         let mut domains = self.domains.lock();
         let clean = match domains.tags.get(&domain) {

@@ -30,7 +30,7 @@ impl<P: Platform> PasidTable<P> {
         let directory = Shared::new(platform, reach, directory::BYTES << bits)?;
         let mut table = Self { platform: platform.clone(), reach, bits, directory, tables: BTreeMap::new() };
         match table.ensure(0) {
-            Ok(()) => Ok(table),
+            Ok(_) => Ok(table),
             Err(error) => {
                 // SAFETY: no hardware has been told of it.
                 unsafe { table.free() };
@@ -48,11 +48,11 @@ impl<P: Platform> PasidTable<P> {
         u64::from(self.bits - LEAST)
     }
 
-    /// Makes sure that a PASID has an entry. A new one is not present.
-    pub fn ensure(&mut self, pasid: u32) -> Result<(), OutOfMemory> {
+    /// Makes sure that a PASID has an entry. A new one is not present. Whether a directory entry became present for it.
+    pub fn ensure(&mut self, pasid: u32) -> Result<bool, OutOfMemory> {
         let index = pasid >> TABLE_BITS;
         if index >> self.bits != 0 {
-            return Ok(());
+            return Ok(false);
         }
         if let Entry::Vacant(place) = self.tables.entry(index) {
             let table = Shared::new(&self.platform, self.reach, PAGE)?;
@@ -61,8 +61,9 @@ impl<P: Platform> PasidTable<P> {
             let link = directory::P.put(1) | directory::SMPTBLPTR.in_place(table.phys().0);
             self.directory.store(index as usize * directory::BYTES, link);
             place.insert(table);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     fn place(&self, pasid: u32) -> Option<(&Shared<P>, usize)> {

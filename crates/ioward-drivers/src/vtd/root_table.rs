@@ -44,8 +44,8 @@ impl<P: Platform> RootTable<P> {
         }
     }
 
-    /// Makes sure that a source has an entry. A new one is not present.
-    pub fn ensure(&mut self, source: SourceId) -> Result<(), OutOfMemory> {
+    /// Makes sure that a source has an entry. A new one is not present. Whether a root entry became present for it.
+    pub fn ensure(&mut self, source: SourceId) -> Result<bool, OutOfMemory> {
         let (index, _) = self.place(source);
         if let Entry::Vacant(place) = self.tables.entry(index) {
             let table = Shared::new(&self.platform, self.reach, PAGE)?;
@@ -67,8 +67,9 @@ impl<P: Platform> RootTable<P> {
             };
             self.root.store(offset, link);
             place.insert(table);
+            return Ok(true);
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Makes the entry `new`: see [`Shared::replace`].
