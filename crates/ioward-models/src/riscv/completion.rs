@@ -7,7 +7,7 @@ use super::{
     translate::How,
 };
 use crate::model::{Access, Request};
-use ioward_spec::riscv::process::INDEX_BITS;
+use ioward_spec::riscv::{device as d, process::INDEX_BITS};
 use ioward_types::{Iova, Pasid, SourceId};
 
 /// How many translations are walked again after an invalidation.
@@ -33,7 +33,9 @@ impl State {
                 }
                 Deferred::Atc { source, what } => {
                     let sinks = self.atcs.get(&source).cloned().unwrap_or_default();
-                    self.timed_out |= !sinks.iter().all(|sink| sink.invalidate(what));
+                    // The device forgets in either case, but its answer is let in only where its context has EN_ATS.
+                    let answered = sinks.iter().all(|sink| sink.invalidate(what));
+                    self.timed_out |= !answered || !self.hears(source);
                 }
                 Deferred::Device(device) => self.forget_device(device),
                 Deferred::Process { device, process } => {
@@ -49,6 +51,12 @@ impl State {
         }
         self.prefetch_all();
         self.audit();
+    }
+
+    /// Whether an Invalidation Completion of a device is no unsupported request (2.1.3.1, 5.5).
+    fn hears(&mut self, source: u32) -> bool {
+        let known = self.levels() != 0 && self.device_fits(source);
+        known && self.device_context(source).is_ok_and(|context| context.has(d::EN_ATS))
     }
 
     fn forget_device(&mut self, device: Option<u32>) {

@@ -97,12 +97,17 @@ fn invalidations_reach_the_device_they_name() {
     let (sink, far) = (Arc::new(Sink::default()), Arc::new(Sink::default()));
     rig.iommu.connect(SourceId(5), sink.clone());
     rig.iommu.connect(SourceId(0x2_0005), far.clone());
+    rig.put(rig.context_word(0), &[1 | EN_ATS]);
     rig.command([0x004 | 5 << 40, 0x1_2345_6000]);
     rig.command([0x004 | 5 << 40, 0x1_2345_7000 | 1 << 11]);
     rig.command([0x004 | 5 << 40 | 1 << 32 | 9 << 12, 0x7fff_ffff_ffff_f800]);
     rig.command([0x004 | 5 << 40 | 1 << 32 | 9 << 12, 1]);
-    rig.command([0x004 | 5 << 40 | 2 << 56 | 1 << 33, 0]);
     rig.fence();
+    // Another segment's device, whose identifier this directory has no place for: its answer is not let in.
+    rig.command([0x004 | 5 << 40 | 2 << 56 | 1 << 33, 0]);
+    rig.command([FENCE, 0]);
+    assert_eq!(rig.iommu.read32(0x48) & 0xf00, 0x200);
+    rig.iommu.write32(0x48, 0x201);
     let page = |start, bytes| Some(Span { start: Iova(start), bytes });
     let plain = AtcSpan { pasid: None, global: false, span: page(0x1_2345_6000, 0x1000) };
     let expected = [
@@ -140,8 +145,27 @@ fn a_device_that_does_not_answer_stops_the_fence() {
 }
 
 #[test]
+fn answers_are_let_in_while_ats_is_enabled() {
+    let rig = Rig::first(Features::default());
+    let sink = Arc::new(Sink::default());
+    rig.iommu.connect(SourceId(5), sink.clone());
+    rig.put(rig.context_word(0), &[1 | EN_ATS]);
+    rig.fenced([0x004 | 5 << 40, 0]);
+    for tc in [1, 0] {
+        rig.put(rig.context_word(0), &[tc]);
+        rig.fenced([INVAL_DDT | DV | DID5, 0]);
+        rig.command([0x004 | 5 << 40, 0]);
+        rig.command([FENCE, 0]);
+        assert_eq!(rig.iommu.read32(0x48) & 0xf00, 0x200, "tc {tc}");
+        rig.iommu.write32(0x48, 0x201);
+    }
+    assert_eq!(sink.seen.lock().unwrap().len(), 3, "the device forgets all the same");
+}
+
+#[test]
 fn the_iommu_forgets_before_the_device() {
     let rig = Rig::first(Features::default());
+    rig.put(rig.context_word(0), &[1 | EN_ATS]);
     rig.goes(0x1000);
     rig.command([VMA | AV, 1 << 10]);
     rig.command([0x004 | 5 << 40, 0x1000]);
