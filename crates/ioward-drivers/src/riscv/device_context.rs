@@ -103,10 +103,6 @@ pub(super) fn used(context: &Words) -> Words {
     if spec::PDTV.is_set(context) || spec::FSC_MODE.get(context) == iosatp_mode::BARE {
         spec::PSCID.set(&mut bits, 0);
     }
-    if spec::MSIPTP_MODE.get(context) == msiptp_mode::OFF {
-        spec::MSI_ADDR_MASK.set(&mut bits, 0);
-        spec::MSI_ADDR_PATTERN.set(&mut bits, 0);
-    }
     bits
 }
 

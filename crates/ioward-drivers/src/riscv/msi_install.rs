@@ -108,15 +108,12 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let forget = || {
             table.memory.publish();
             let tag = Meaning { stage: Stage::Second, id: table.gscid };
-            self.run(&[command::inval_pages(tag, at, 0, false)])?;
-            let Some(span) = Span::new(at, 0x1000).filter(|_| !atc.is_empty()) else { return Ok(()) };
-            let mut queue = self.commands.lock();
-            let targets = atc.iter().map(|target| command::atc_inval(*target, &span));
-            queue.run(&self.platform, &self.registers, targets)
+            self.run(&[command::inval_pages(tag, at, 0, false)])
         };
         let done = || -> Result<(), Hung> {
+            let was = table.target(file);
             // In basic translate mode the second word is ignored (AIA 9.5.1), and so it is while V is 0.
-            let counts = matches!(table.target(file), Some(MsiTarget::Memory { .. }));
+            let counts = matches!(was, Some(MsiTarget::Memory { .. }));
             let later = matches!(to, Some(MsiTarget::Memory { .. }));
             if later && old[1] != new[1] {
                 if counts {
@@ -136,7 +133,12 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
                 }
             }
             self.platform.fence();
-            Ok(())
+            // Of a file in memory a device gets no translation that it could cache (2.6).
+            let Some(span) = Span::new(at, 0x1000).filter(|_| matches!(was, Some(MsiTarget::File(_)))) else {
+                return Ok(());
+            };
+            let targets = atc.iter().map(|target| command::atc_inval(*target, &span));
+            self.commands.lock().run(&self.platform, &self.registers, targets)
         };
         Ok(done()?)
     }
