@@ -1,1 +1,5 @@
-//! The judge is judged: each thing that it must see, done by hand.
+//! The judge is judged: a driver's part done by hand, rightly and wrongly.
+
+mod judge;
+mod requests;
+mod rig;
