@@ -88,7 +88,7 @@ impl Rig {
         let old = self.queues[queue].load64(word) & !(0xffff << shift);
         self.queues[queue].store64(word, old | head << shift);
         let first = self.queues[queue].load64(AVAILABLE) & !0xffff_0000;
-        self.queues[queue].store64(AVAILABLE, first | (number + 1 & 0xffff) << 16);
+        self.queues[queue].store64(AVAILABLE, first | ((number + 1) & 0xffff) << 16);
     }
 
     /// Asks with words, of which the device reads `bytes` and writes `back`; the status, or none where nothing came back.
@@ -102,7 +102,7 @@ impl Rig {
         self.offer(0, number, 0);
         self.register(0x50, 0);
         let used = (frames.load64(USED) >> 16) as u16;
-        if u64::from(used) != number + 1 & 0xffff {
+        if u64::from(used) != (number + 1) & 0xffff {
             return None;
         }
         let byte = 4 + (number % ENTRIES) as usize * 8;
