@@ -94,14 +94,12 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
             self.unit.platform.fence();
         }
         let mut before = source.owed.clone();
-        if linked {
-            // That there was no table is known of its other PASIDs too.
-            before.extend(self.absent(Forget::Pasids));
-        }
         let was_open = source.is_open();
         let old = source.held(pasid);
         match old {
             Some(old) => before.extend(self.behind(pasid, &old)),
+            // That there was no table is known of its other PASIDs too.
+            None if linked => before.extend(self.absent(Forget::Pasids)),
             None if self.features.scalable => {
                 before.extend(self.absent(Forget::Pasid(Target { domain: 0, pasid })))
             }

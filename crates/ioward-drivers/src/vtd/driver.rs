@@ -131,7 +131,7 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
         root.block(id);
         let settled = match owed.get(&id.0) {
             Some(owed) => self.forget(id, what.ats, owed),
-            None => self.flush_write_buffer(),
+            None => Ok(()),
         };
         // That there was no context table is known of other sources too, where such is cached (6.1).
         let settled = settled.and_then(|()| match linked && self.features.caching_mode {
@@ -276,7 +276,6 @@ unsafe impl<M: Mmio, P: Platform> Driver for VtD<M, P> {
         }
         let sources = self.sources.lock();
         let held = sources.claimed.values().any(|source| source.holds(domain));
-        self.flush_write_buffer()?;
         self.invalidation.run(&self.unit, |batch| {
             let (block, leaf) = (Block::All, false);
             match self.domains.lock().tags.get(&domain) {

@@ -43,15 +43,18 @@ impl Forget {
 }
 
 impl<M: Mmio, P: Platform> VtD<M, P> {
-    /// Makes what was stored before visible to the unit where that takes a command (6.8, CAP.RWBF).
+    /// Makes what was stored before visible to the unit where that takes a command (6.8, CAP.RWBF). An invalidation of
+    /// entries or translations does that by itself.
     pub(super) fn flush_write_buffer(&self) -> Result<(), Hung> {
         if self.features.write_buffer { self.unit.flush_write_buffer() } else { Ok(()) }
     }
 
     /// Tells caches to forget, and waits until they have. `ats`: the device's own too.
     pub(super) fn forget(&self, source: SourceId, ats: bool, what: &[Forget]) -> Result<(), Hung> {
-        self.flush_write_buffer()?;
         self.unit.platform.fence();
+        if what.is_empty() {
+            return self.flush_write_buffer();
+        }
         self.invalidation.run(&self.unit, |batch| {
             for phase in 0..4 {
                 let mut of_phase =
@@ -91,7 +94,10 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
             list.push(Forget::Pasid(Target { domain: held.domain(self.ways.identity), pasid }));
         }
         list.push(self.translations(pasid, held));
-        list.push(Forget::Device((pasid != RID_PASID).then_some(Pasid(pasid))));
+        // On identity a device is answered nothing in legacy mode, and its translated requests are refused (9.3, TT).
+        if self.features.scalable || *held != Held::Identity {
+            list.push(Forget::Device((pasid != RID_PASID).then_some(Pasid(pasid))));
+        }
         list
     }
 
@@ -113,7 +119,8 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
         }
         for (pasid, held) in source.all() {
             for forget in self.behind(pasid, &held) {
-                if !list.contains(&forget) {
+                let covered = matches!(forget, Forget::Pasid(_)) && list.contains(&Forget::Pasids);
+                if !covered && !list.contains(&forget) {
                     list.push(forget);
                 }
             }
@@ -123,7 +130,6 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
 
     /// One batch for many flushes.
     pub(super) fn flush_all(&self, what: &[Flush<'_>]) -> Result<(), Hung> {
-        self.flush_write_buffer()?;
         // Tables were written before; where they hang is read after: attaching adds the place, fences, installs.
         self.unit.platform.fence();
         self.invalidation.run(&self.unit, |batch| {

@@ -93,13 +93,8 @@ pub(super) fn write<P: Platform>(
         table.publish();
         settle()?;
     }
-    table.replace(offset, new[0], settle)?;
-    if !is_first(&new[0]) && old[1] != new[1] {
-        // Nobody looks at it any more once the first piece is known to have been seen.
-        settle()?;
-        table.store_unseen(second, new[1]);
-    }
-    Ok(())
+    // What another kind has in its second piece is looked at by nobody, and stays.
+    table.replace(offset, new[0], settle)
 }
 
 #[cfg(test)]
