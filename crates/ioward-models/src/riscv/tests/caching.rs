@@ -124,6 +124,17 @@ fn a_guests_translations_go_by_both_tags() {
 }
 
 #[test]
+fn vma_leaves_the_second_stage() {
+    let rig = Rig::both(Features::default());
+    assert_eq!(rig.goes(0x7000), Some(DATA));
+    rig.put(GUEST + 0x5008, &[page(DATA + 0x2000)]);
+    rig.fenced([VMA | GV | GSCID3, 0]);
+    assert_eq!(rig.goes(0x7000), Some(DATA));
+    rig.fenced([GVMA | GV | GSCID3, 0]);
+    assert_eq!(rig.goes(0x7000), Some(DATA + 0x2000));
+}
+
+#[test]
 fn directories_and_translations_are_forgotten_apart() {
     let rig = Rig::first(Features::default());
     rig.goes(0x1000);
@@ -186,6 +197,12 @@ fn entries_that_are_not_valid_are_never_cached() {
     assert_eq!(rig.goes(0x3000), None);
     rig.put(TABLES + 0x2018, &[page(DATA)]);
     assert_eq!(rig.goes(0x3000), Some(DATA));
+    let rig2 = Rig::new(Features::default());
+    rig2.enable(3);
+    assert_eq!(to(rig2.access(5, None, 0, Access::Read)), None);
+    rig2.put(DDT, &[link(TABLES)]);
+    rig2.put(TABLES + 5 * 64, &[1]);
+    assert_eq!(to(rig2.access(5, None, 0, Access::Read)), Some(0));
     // But one that is valid and wrong may be.
     rig.context(7, &[1 | 1 << 11, 0, 0, 0]);
     assert_eq!(to(rig.access(7, None, 0, Access::Read)), None);
@@ -237,6 +254,12 @@ fn contexts_are_read_ahead() {
     assert_eq!(rig.iommu.cached_contexts(), 1);
     rig.put(rig.context_word(0), &[0]);
     assert_eq!(rig.goes(0), Some(0), "as it was when translation was turned on");
+    rig.iommu.watch(SourceId(6), None);
+    rig.context(6, &[1, 0, 0, 0]);
+    rig.iommu.preset(0x18, ppn(CQ) | 3);
+    rig.iommu.preset(0x48, 1);
+    rig.fence();
+    assert_eq!(rig.iommu.cached_contexts(), 2, "and at any other time");
     rig.iommu.evict();
     assert_eq!((rig.goes(0), rig.cause()), (None, Some(258)));
 }

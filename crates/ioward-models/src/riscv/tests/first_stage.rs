@@ -108,6 +108,8 @@ fn memory_types_and_software_bits_where_there_are_such() {
     rig.put(TABLES + 0x2018, &[page(DATA) | 2 << 61 | 3 << 59 | 0x300, page(DATA) | 3 << 61]);
     assert_eq!(rig.goes(0x3000), Some(DATA));
     assert_eq!((rig.goes(0x4000), rig.cause()), (None, Some(13)), "a reserved type");
+    rig.put(TABLES + 0x1010, &[link(TABLES + 0x2000) | 1 << 61]);
+    assert_eq!((rig.goes(0x40_1000), rig.cause()), (None, Some(13)), "a link with a type");
 }
 
 #[test]
@@ -142,12 +144,14 @@ fn hardware_sets_accessed_and_dirty_where_asked() {
     rig.fenced([VMA | AV, 3 << 10]);
     assert_eq!(rig.stores(0x3000), Some(DATA));
     assert_eq!(rig.read(at), page(DATA));
-    // What is not permitted sets nothing.
+    // What is not permitted sets nothing, and without A nothing is kept.
     rig.put(TABLES + 0x2020, &[ppn(DATA) | 0x13]);
     assert_eq!(
         (rig.stores(0x4000), rig.cause(), rig.read(TABLES + 0x2020)),
         (None, Some(15), ppn(DATA) | 0x13)
     );
+    rig.put(TABLES + 0x2020, &[page(DATA)]);
+    assert_eq!(rig.stores(0x4000), Some(DATA));
 }
 
 #[test]

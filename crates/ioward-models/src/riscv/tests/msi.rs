@@ -75,7 +75,9 @@ fn entries_are_cached_until_gvma_names_them() {
     rig.fenced([GVMA | GV | GSCID3 | AV, 0x28000 << 10]);
     assert_eq!((rig.stores(0x2800_0000), rig.stores(0x2800_1000)), (None, Some(DATA)));
     rig.fenced([GVMA, 0]);
-    assert_eq!(rig.stores(0x2800_1000), None);
+    assert_eq!((rig.stores(0x2800_1000), rig.cause(), rig.cause()), (None, Some(262), Some(262)));
+    rig.put(MSIPT + 16, &[ppn(DATA) | V_BASIC, 0]);
+    assert_eq!(rig.stores(0x2800_1000), Some(DATA), "what is not valid is not cached");
 }
 
 #[test]
@@ -118,6 +120,8 @@ fn behind_a_first_stage_the_guests_address_counts() {
     // A file in memory is not for translated requests: no translation is given.
     let ahead = || to(rig.iommu.translate_ahead(&request(5, None, 0x9000, Access::Write)));
     assert_eq!(ahead(), Some(DATA + 0x3000));
+    let read_only = rig.iommu.translate_ahead(&request(5, None, 0xa000, Access::Read));
+    assert!(matches!(read_only, Outcome::To { writable: false, .. }));
     rig.put(MSIPT, &[DATA >> 9 << 7 | V_MRIF, 0]);
     rig.fenced([GVMA, 0]);
     assert_eq!((ahead(), rig.fault()), (None, None));

@@ -26,6 +26,8 @@ fn a_full_queue_loses_records_until_it_is_cleared() {
     assert_eq!(rig.fault().map(|record| record[2]), Some(0x10_0000));
     rig.goes(0x20_0000);
     assert_eq!(rig.iommu.read32(0x34), 7, "while the bit is set nothing is recorded");
+    rig.iommu.write32(0x4c, 1);
+    assert_eq!(rig.iommu.read32(0x4c), 0x1_0201, "a zero clears nothing");
     rig.iommu.write32(0x4c, 0x201);
     rig.goes(0x20_1000);
     assert_eq!((rig.iommu.read32(0x34), rig.iommu.read32(0x4c)), (0, 0x1_0001));

@@ -1,7 +1,7 @@
 //! Second stages, alone and below a first one (2.3).
 
 use super::rig::*;
-use crate::{Access, Outcome, riscv::Features};
+use crate::{Access, IommuModel, Outcome, Request, riscv::Features};
 
 #[test]
 fn every_width_has_two_more_bits() {
@@ -100,4 +100,48 @@ fn an_update_that_the_second_stage_forbids_is_an_implicit_write() {
     rig.put(GUEST + 0x5000 + 8 * 0x12, &[page(TABLES + 0x2000) & !0x4]);
     assert_eq!(rig.goes(0x7004), None);
     assert_eq!(rig.fault(), Some([5 << 40 | 2 << 34 | 21, 0, 0x7004, 0x12038 | 3]));
+}
+
+#[test]
+fn the_second_stage_takes_everybody_for_a_user() {
+    let rig = Rig::second(Features::default());
+    rig.put(GUEST + 0x5000 + 8 * 0x13, &[page(PDT)]);
+    rig.put(PDT + 16, &[TA7 | 3, 0]);
+    rig.context(5, &[1 | 1 << 5, SV39X4 | GUEST >> 12, 0, 1 << 60 | 0x13]);
+    let supervisor = Request { privileged: true, ..request(5, Some(1), 0x1000, Access::Write) };
+    assert_eq!(to(rig.iommu.request(&supervisor)), Some(DATA));
+}
+
+#[test]
+fn a_directory_that_the_second_stage_cannot_read_is_an_access_fault_of_its_own() {
+    let rig = Rig::second(Features::default());
+    rig.put(GUEST + 0x4008, &[link(0x1000)]);
+    rig.context(5, &[1 | 1 << 5, SV39X4 | GUEST >> 12, 0, 1 << 60 | 0x200]);
+    assert_eq!(to(rig.access(5, Some(1), 0x1000, Access::Read)), None);
+    assert_eq!(rig.cause(), Some(265));
+}
+
+#[test]
+fn a_large_leaf_of_the_first_stage_goes_by_any_of_its_addresses() {
+    let rig = Rig::both(Features::default());
+    rig.put(TABLES + 0x1008, &[page(0)]);
+    assert_eq!(rig.goes(0x20_1000), Some(DATA));
+    rig.put(TABLES + 0x1008, &[0]);
+    rig.fenced([VMA | GV | GSCID3 | AV, 0x205 << 10]);
+    assert_eq!((rig.goes(0x20_1000), rig.cause()), (None, Some(13)));
+}
+
+#[test]
+fn global_entries_of_a_guest_are_every_process_of_its() {
+    let rig = Rig::both(Features::default());
+    rig.put(TABLES + 0x2038, &[page(0x1000) | 0x20]);
+    assert_eq!(rig.goes(0x7000), Some(DATA));
+    rig.put(TABLES + 0x2038, &[0]);
+    rig.context(6, &[1, SV39X4 | GUEST >> 12, 8 << 12, SV39 | 0x10]);
+    assert_eq!(to(rig.access(6, None, 0x7000, Access::Read)), Some(DATA));
+    rig.fenced([GVMA | GV | GSCID3 | AV, 9 << 10]);
+    rig.fenced([VMA | GV | GSCID3 | PSCV | PSCID7, 0]);
+    assert_eq!(rig.goes(0x7000), Some(DATA), "named by no process");
+    rig.fenced([VMA | GV | GSCID3, 0]);
+    assert_eq!((rig.goes(0x7000), rig.cause()), (None, Some(13)));
 }
