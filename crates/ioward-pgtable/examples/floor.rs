@@ -1,8 +1,13 @@
 //! A quick look at what map and unmap cost, beside the floor of plain stores: `cargo run --release --example floor`.
 //!
-//! Each figure is the best of many rounds, in nanoseconds. It is no benchmark: nothing is pinned, nothing is compared.
+//! Each figure is the best of many rounds, in nanoseconds, through [`AnyTable`], as the subsystem calls it; `alone` is a pair
+//! of map and unmap of the same format's [`Table`], without the choice of a format. It is no benchmark: nothing is pinned,
+//! nothing is compared.
 
-use ioward_pgtable::{AnyTable, Mem};
+use ioward_pgtable::{
+    AnyTable, Format as Encoding, Mem, Options, Table,
+    formats::{AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond},
+};
 use ioward_types::{
     Attributes, Format, Iova, Nanos, OutOfMemory, PhysAddr, Platform, RawLock, Span, TableConfig,
 };
@@ -21,11 +26,14 @@ const G1: u64 = 0x4000_0000;
 /// Where every format walks four levels.
 const BASE: u64 = 1 << 40;
 const ARENA: usize = 64 << 20;
+/// Where roots larger than a table come from: they stay.
+const ROOTS: u64 = 1 << 20;
 
-/// Frames of 4 KiB from one arena, given back last in, first out. One thread.
+/// Frames of 4 KiB from one arena, given back last in, first out, and a few larger ones from its beginning. One thread.
 struct Arena {
     start: NonNull<u8>,
     free: UnsafeCell<Vec<u64>>,
+    large: UnsafeCell<u64>,
 }
 
 // SAFETY: the example has one thread.
@@ -57,9 +65,16 @@ unsafe impl Platform for Bench {
     fn synchronize(&self) {}
     #[inline]
     fn frames(&self, bytes: usize, _: usize, _: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
+        if bytes != K4 as usize {
+            // SAFETY: one thread.
+            let next = unsafe { &mut *self.0.large.get() };
+            let at = next.next_multiple_of(bytes as u64);
+            *next = at + bytes as u64;
+            return if *next <= ROOTS { Ok(PhysAddr(at)) } else { Err(OutOfMemory) };
+        }
         // SAFETY: one thread; frames in the list belong to nobody.
         unsafe {
-            let at = (*self.0.free.get()).pop().filter(|_| bytes == K4 as usize).ok_or(OutOfMemory)?;
+            let at = (*self.0.free.get()).pop().ok_or(OutOfMemory)?;
             self.virt(PhysAddr(at)).as_ptr().write_bytes(0, bytes);
             Ok(PhysAddr(at))
         }
@@ -93,7 +108,23 @@ fn best(rounds: usize, calls: u64, each: u64, mut call: impl FnMut(u64)) -> f64 
         .fold(f64::MAX, f64::min)
 }
 
-fn measure<M: Mem>(name: &str, table: &AnyTable<M>) {
+/// A pair of map and unmap of one page, without the choice of a format.
+fn alone<F: Encoding>(mem: Bench, config: &TableConfig) -> f64 {
+    let table = Table::<F, Bench>::new(mem, config, Options::default()).expect("a configuration that exists");
+    let to = Span { start: PhysAddr(4 * G1), bytes: K4 };
+    // SAFETY: no device walks it.
+    let map = |at: u64| unsafe { table.map(Iova(at), to, Attributes::READ_WRITE) }.expect("free");
+    map(BASE + M2 - K4);
+    best(2000, 256, 1, |i| {
+        let at = BASE + i * K4;
+        map(at);
+        let gone = table.unmap(Span { start: Iova(at), bytes: K4 }).expect("a whole page");
+        // SAFETY: no device walks it.
+        unsafe { table.free(gone.detached) };
+    })
+}
+
+fn measure<M: Mem>(name: &str, table: &AnyTable<M>, alone: f64) {
     let to = |start, bytes| Span { start: PhysAddr(start), bytes };
     let map = |at: u64, bytes: u64| {
         // SAFETY: no device walks it.
@@ -144,7 +175,7 @@ fn measure<M: Mem>(name: &str, table: &AnyTable<M>) {
         }
     }
     println!(
-        "{name:<12} map {one:5.1}  unmap {off:5.1}  pair {pair:5.1}  lookup {lookup:4.1}  511 pages {range:5.2} each, \
+        "{name:<19} map {one:5.1}  unmap {off:5.1}  pair {pair:5.1}  alone {alone:5.1}  lookup {lookup:4.1}  511 pages {range:5.2} each, \
          off {range_off:5.2} each  1 GiB by 4K {small:6.1} us, off {small_off:6.3} us"
     );
 }
@@ -154,10 +185,11 @@ fn main() {
     // SAFETY: the layout is not empty.
     let start = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
     // The table of the floor comes first; touched once, so that no page fault is measured.
-    let frames = (1..ARENA as u64 / K4).rev().map(|n| n * K4).collect();
+    let frames = (ROOTS / K4..ARENA as u64 / K4).rev().map(|n| n * K4).collect();
     // SAFETY: the arena's own bytes.
     unsafe { start.as_ptr().write_bytes(0, ARENA) };
-    let arena: &'static Arena = Box::leak(Box::new(Arena { start, free: UnsafeCell::new(frames) }));
+    let arena: &'static Arena =
+        Box::leak(Box::new(Arena { start, free: UnsafeCell::new(frames), large: UnsafeCell::new(K4) }));
     let words = start.cast::<AtomicU64>();
     let floor = best(2000, 1, 512, |_| {
         for i in 0..512 {
@@ -166,17 +198,29 @@ fn main() {
         }
     });
     println!("floor: {floor:.2} a store");
-    for format in [Format::AmdV1, Format::AmdV2, Format::ArmStage1, Format::ArmStage2] {
+    type Alone = fn(Bench, &TableConfig) -> f64;
+    // Four levels each: the walks are as long as each other.
+    let formats: [(Format, u8, Alone); 8] = [
+        (Format::AmdV1, 48, alone::<AmdV1>),
+        (Format::AmdV2, 48, alone::<AmdV2>),
+        (Format::ArmStage1, 48, alone::<ArmStage1<12>>),
+        (Format::ArmStage2, 48, alone::<ArmStage2<12>>),
+        (Format::VtdSecond, 48, alone::<VtdSecond>),
+        (Format::VtdFirst, 48, alone::<VtdFirst>),
+        (Format::RiscvFirst, 48, alone::<RiscvFirst>),
+        (Format::RiscvSecond, 50, alone::<RiscvSecond>),
+    ];
+    for (format, in_bits, alone) in formats {
         let config = TableConfig {
             format,
-            in_bits: 48,
+            in_bits,
             out_bits: 48,
             page_sizes: K4 | M2 | G1,
             coherent: true,
             dirty: false,
-            snoop: false,
+            snoop: true,
         };
-        let name = format.to_string();
-        measure(&name, &AnyTable::new(Bench(arena), &config).expect("a configuration that exists"));
+        let table = AnyTable::new(Bench(arena), &config).expect("a configuration that exists");
+        measure(&format.to_string(), &table, alone(Bench(arena), &config));
     }
 }
