@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
-    drivers::{amdvi, smmuv3, virtio, vtd},
+    drivers::{amdvi, riscv, smmuv3, virtio, vtd},
     pci::Bdf,
     types::{MmioPtr, PhysAddr, Span},
 };
@@ -53,6 +53,12 @@ pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Drive
                 let config = vtd::Config::new(*described);
                 let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, vtd::BringUp::Cold);
                 Arc::new(vtd.map_err(|why| format!("{}: {why}", unit.name))?)
+            }
+            UnitKind::RiscV(firmware) => {
+                let config = riscv::Config { firmware: *firmware, last_source: 0xffff, ..Default::default() };
+                let cold = riscv::BringUp::Cold;
+                let riscv = riscv::RiscVIommu::bring_up(unit.id, registers()?, &config, &Kernel, cold);
+                Arc::new(riscv.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::Virtio => {
                 let function = unit.function.ok_or_else(|| format!("{}: no PCI function", unit.name))?;

@@ -17,12 +17,13 @@ pub(super) fn decode(words: &[u64; spec::WORDS]) -> Event {
         let what = name.unwrap_or("unknown fault");
         return Event::Unit { what, code: if name.is_some() { spec::IOTVAL.get(words) } else { code } };
     }
-    let access = match kind {
+    // The cause of a page fault names the access itself, and QEMU 10 calls every request a write in TTYP.
+    let access = access_of(code).filter(|_| kind != ttyp::ATS_REQUEST).or(match kind {
         ttyp::UNTRANSLATED_EXECUTE | ttyp::TRANSLATED_EXECUTE => Some(Access::Execute),
         ttyp::UNTRANSLATED_READ | ttyp::TRANSLATED_READ => Some(Access::Read),
         ttyp::UNTRANSLATED_WRITE | ttyp::TRANSLATED_WRITE => Some(Access::Write),
         _ => None,
-    };
+    });
     let pasid = Pasid(spec::PID.get(words) as u32);
     Event::Fault(Fault {
         source: SourceId(spec::DID.get(words) as u32),
@@ -34,6 +35,18 @@ pub(super) fn decode(words: &[u64; spec::WORDS]) -> Event {
         cause: cause_of(code),
         name: name.unwrap_or("unknown fault"),
     })
+}
+
+/// What a request wanted, where its cause says so. A fetch is a read too (2.3, PCIe), and TTYP tells it apart.
+fn access_of(code: u64) -> Option<Access> {
+    match code {
+        cause::WRITE_PAGE | cause::WRITE_GUEST_PAGE | cause::WRITE_ACCESS => Some(Access::Write),
+        cause::READ_PAGE | cause::READ_GUEST_PAGE | cause::READ_ACCESS => Some(Access::Read),
+        cause::INSTRUCTION_PAGE | cause::INSTRUCTION_GUEST_PAGE | cause::INSTRUCTION_ACCESS => {
+            Some(Access::Execute)
+        }
+        _ => None,
+    }
 }
 
 fn cause_of(code: u64) -> FaultCause {
@@ -114,6 +127,7 @@ mod tests {
         };
         assert_eq!(fault(record(15, Some(5), 3, 0x1_0018, 0xdead_b000)), expected);
         assert_eq!(fault(record(21, None, 2, 8, 0)).access, Some(Access::Read));
+        assert_eq!(fault(record(21, None, 3, 8, 0)).access, Some(Access::Read), "QEMU's TTYP");
         assert_eq!(fault(record(20, None, 5, 8, 0)).access, Some(Access::Execute));
         assert_eq!(fault(record(13, Some(0), 2, 8, 0)).pasid, None);
         for (code, cause) in [

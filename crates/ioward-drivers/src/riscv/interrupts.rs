@@ -69,8 +69,9 @@ impl Wiring {
     ) -> Result<(), BringUpError> {
         let mmio = &registers.mmio;
         if features.messages && self.wired != Some(true) {
-            // What somebody else left must not be written any more.
-            for vector in 0..MSI_CFG_ENTRIES {
+            // What somebody else left must not be written any more. Vectors that icvec cannot name have no entry: there is
+            // nothing to mask, and QEMU 10 answers an access with an error.
+            for vector in 0..vectors(registers) {
                 mmio.write32(entry(vector) + MSI_VEC_CTL, bit(msi_vec_ctl::M));
             }
         }
@@ -98,6 +99,16 @@ impl Wiring {
         }
         Ok(())
     }
+}
+
+/// How many vectors icvec can name: what its fields keep (5.28).
+fn vectors<M: Mmio>(registers: &Registers<M>) -> usize {
+    let old = registers.mmio.read64(spec::ICVEC);
+    registers.write64(spec::ICVEC, icvec::CIV.mask() | icvec::FIV.mask() | icvec::PIV.mask());
+    let kept = registers.mmio.read64(spec::ICVEC);
+    registers.write64(spec::ICVEC, old);
+    let widest = [icvec::CIV, icvec::FIV, icvec::PIV].map(|field| field.of(kept) as usize);
+    (widest.into_iter().max().unwrap_or(0) + 1).min(MSI_CFG_ENTRIES)
 }
 
 fn entry(vector: usize) -> usize {
