@@ -68,7 +68,7 @@ fields! {
     MCID = [191:180];
     /// fsc: page number of the first stage's root, or of the process directory's (2.1.3.4).
     FSC_PPN = [235:192];
-    /// fsc: see [`iosatp_mode`](crate::riscv::device::iosatp_mode) and [`pdtp_mode`].
+    /// fsc: see [`iosatp_mode`] and [`pdtp_mode`].
     FSC_MODE = [255:252];
     /// msiptp, extended format: page number of the MSI page table (2.1.3.5).
     MSIPTP_PPN = [299:256];
