@@ -5,6 +5,7 @@ use super::{
     meaning::{self, PasidMeaning, SourceMeaning, Translation},
     unit::Unit,
 };
+use ioward_spec::vtd::interrupts;
 use std::collections::BTreeMap;
 
 impl Unit {
@@ -31,8 +32,11 @@ impl Unit {
             }
         }
         for (index, entry) in &self.caches.interrupts {
-            let now = self.read_words(entry.at.0);
-            if !self.memory.is_allocated(entry.at) || now != Ok(entry.words) {
+            let meant =
+                |words: [u64; interrupts::WORDS]| [words[0] & !interrupts::irte::AVAIL.mask(), words[1]];
+            let same = self.memory.is_allocated(entry.at)
+                && self.read_words(entry.at.0).is_ok_and(|now| meant(now) == meant(entry.words));
+            if !same {
                 self.violation(
                     "VT-d 6.5.2.7",
                     format!("interrupt entry {index:#x} changed without invalidation"),

@@ -73,7 +73,7 @@ impl Unit {
         if asks(gcmd::SIRTP) && irta::EIME.in_place(r.irta) != 0 && !self.config.x2apic {
             self.violation("VT-d 11.4.10", "EIME without ECAP.EIM");
         }
-        if asks(gcmd::SIRTP) && irta::IRTA.in_place(r.irta) & !0xfff & self.config.beyond_host() != 0 {
+        if asks(gcmd::SIRTP) && irta::IRTA.in_place(r.irta) & self.config.beyond_host() != 0 {
             self.violation("VT-d 11.4.10", format!("IRTA {:#x} is beyond the host address width", r.irta));
         }
     }

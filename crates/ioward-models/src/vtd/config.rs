@@ -257,10 +257,14 @@ impl VtdConfig {
             | PSS.put(pasid_bits)
     }
 
-    /// Address bits from the host address width to 51.
+    /// Address bits from the host address width on, of registers, context and PASID structures.
     pub(super) fn beyond_host(&self) -> u64 {
-        let host = u64::MAX.checked_shl(self.host_bits.into()).unwrap_or(0);
-        host & 0x000f_ffff_ffff_ffff
+        u64::MAX.checked_shl(self.host_bits.into()).unwrap_or(0)
+    }
+
+    /// Address bits from the host address width to 51, of paging entries.
+    pub(super) fn beyond_host_in_page(&self) -> u64 {
+        self.beyond_host() & 0x000f_ffff_ffff_ffff
     }
 
     /// Whether second-stage tables may have so many levels.

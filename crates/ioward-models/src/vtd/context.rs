@@ -79,6 +79,10 @@ impl Unit {
             match self.read_words(at) {
                 Ok(words) => {
                     self.origins(at, &words, &mut from);
+                    // Software's own bits may change as it likes.
+                    if let Some(last) = from.last_mut() {
+                        last.mask = !context::legacy::IGN.mask();
+                    }
                     (Some(ContextWords::Legacy(words)), meaning::legacy(&self.config, &words), from)
                 }
                 Err(_) => (None, SourceMeaning::NotPresent(reason::CONTEXT_ACCESS), from),

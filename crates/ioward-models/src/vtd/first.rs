@@ -164,7 +164,7 @@ impl Unit {
             to: below.to + (gpa - below.base),
             read: first.read && below.read,
             write: first.write && below.write,
-            execute: first.execute && (below.execute || !self.config.execute),
+            execute: first.execute && below.execute,
             dirty: first.dirty && below.dirty,
             dirty_bits: (first.dirty_bits.0, below.dirty_bits.0),
             snoop: below.snoop,
@@ -177,7 +177,7 @@ impl Unit {
     /// Bits that must be zero in an entry of a level.
     fn reserved_first(&self, level: u8, leaf: bool, table: &First, nested: bool) -> u64 {
         // A nested address is the second stage's to judge.
-        let host = if nested { 0 } else { self.config.beyond_host() };
+        let host = if nested { 0 } else { self.config.beyond_host_in_page() };
         let execute = if table.no_execute { 0 } else { XD.mask() };
         if !leaf {
             return host | execute | if level > 3 { PS.mask() } else { 0 };

@@ -98,7 +98,7 @@ impl Unit {
         if self.caches.poisoned_interrupt(index) {
             return Err(Stop::Poisoned("interrupt entry"));
         }
-        let at = irta::IRTA.in_place(table) + u64::from(index) * interrupts::BYTES as u64;
+        let at = irta::IRTA.in_place(table).wrapping_add(u64::from(index) * interrupts::BYTES as u64);
         let words = self.read_words(at).map_err(|error| {
             self.violation("VT-d 11.4.10", format!("the interrupt remapping table: {error}"));
             Stop::from(reason::INTERRUPT_ACCESS)

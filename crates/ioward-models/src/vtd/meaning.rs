@@ -111,6 +111,8 @@ pub struct Second {
     pub levels: u8,
     /// Accessed and dirty bits are kept.
     pub accessed_dirty: bool,
+    /// X of its entries means something.
+    pub execute: bool,
     /// Walks snoop.
     pub coherent: bool,
 }
@@ -184,6 +186,7 @@ pub(super) fn legacy(config: &VtdConfig, words: &[u64; context::legacy::WORDS]) 
             root,
             levels,
             accessed_dirty: false,
+            execute: false,
             coherent: config.coherent,
         }),
         device_tlb: kind == tt::DEVICE_TLB,
@@ -286,6 +289,7 @@ pub(super) fn pasid(config: &VtdConfig, words: &[u64; entry::WORDS]) -> PasidMea
         root: SSPTPTR.get_in_place(words),
         levels: AW.get(words) as u8 + 2,
         accessed_dirty: SSADE.is_set(words),
+        execute: SSEE.is_set(words),
         coherent,
     });
     if first.is_some() && !matches!(FSPM.get(words), fspm::LEVELS_4 | fspm::LEVELS_5)

@@ -74,9 +74,9 @@ impl Unit {
             self.answer_itself(what, response::SUCCESS);
             return false;
         }
-        let base = pqa::PQA.in_place(r.pqa) + r.pqt;
+        let base = pqa::PQA.in_place(r.pqa).wrapping_add(r.pqt);
         for (n, word) in descriptor(what).into_iter().enumerate() {
-            let at = PhysAddr(base + 8 * n as u64);
+            let at = PhysAddr(base.wrapping_add(8 * n as u64));
             if self.memory.write64(&self.config.name, at, word).is_err() {
                 self.violation(
                     "VT-d 11.4.11.3",

@@ -25,7 +25,7 @@ impl Unit {
             if head == iqt::QT.in_place(tail) {
                 return;
             }
-            let (words, bytes) = match self.fetch(iqa::IQA.in_place(r.iqa) + head) {
+            let (words, bytes) = match self.fetch(iqa::IQA.in_place(r.iqa).wrapping_add(head)) {
                 Ok(fetched) => fetched,
                 Err(error) => return self.queue_error(error),
             };
@@ -78,7 +78,7 @@ impl Unit {
         for (n, word) in words.iter_mut().take(count).enumerate() {
             *word = self
                 .memory
-                .read64(&self.config.name, PhysAddr(at + 8 * n as u64), true)
+                .read64(&self.config.name, PhysAddr(at.wrapping_add(8 * n as u64)), true)
                 .map_err(|_| (iqei::FETCH, "the queue is not in memory"))?;
         }
         Ok((words, 8 * count as u64))

@@ -102,7 +102,10 @@ impl Unit {
         }
         let pasid = match request.pasid {
             Some(_) if !tables.pasids => return Err(reason::SM_CONTEXT_PASIDE.into()),
-            Some(pasid) if pasid.0 >= tables.limit || pasid.0 >> self.config.pasid_bits != 0 => {
+            Some(pasid)
+                if pasid.0 >= tables.limit
+                    || pasid.0.checked_shr(self.config.pasid_bits.into()).unwrap_or(0) != 0 =>
+            {
                 return Err(reason::SM_CONTEXT_PASID_BEYOND.into());
             }
             Some(pasid) => pasid.0,

@@ -146,7 +146,7 @@ impl Unit {
             }
             read &= R.in_place(value) != 0;
             writable &= W.in_place(value) != 0;
-            execute &= X.in_place(value) != 0;
+            execute &= !table.execute || X.in_place(value) != 0;
             if !leaf {
                 if table.accessed_dirty {
                     self.set_bits(&origin, A.mask(), reason::SS_ACCESSED_NO_SNOOP)?;
@@ -193,7 +193,7 @@ impl Unit {
     /// Bits that must be zero in an entry of a level.
     fn reserved_second(&self, level: u8, leaf: bool) -> u64 {
         let config = &self.config;
-        let host = config.beyond_host();
+        let host = config.beyond_host_in_page();
         if !leaf {
             return LINK_RESERVED | host | if level > 3 { PS.mask() } else { 0 };
         }

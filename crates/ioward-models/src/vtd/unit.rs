@@ -53,7 +53,7 @@ impl Unit {
     pub fn read_words<const N: usize>(&self, at: u64) -> Result<[u64; N], BusError> {
         let mut words = [0; N];
         for (n, word) in words.iter_mut().enumerate() {
-            *word = self.read(PhysAddr(at + 8 * n as u64), self.config.coherent)?;
+            *word = self.read(PhysAddr(at.wrapping_add(8 * n as u64)), self.config.coherent)?;
         }
         Ok(words)
     }

@@ -342,3 +342,13 @@ fn write_buffers_hold_stores_back_until_they_are_flushed() {
         bench.memory.violations().assert_none();
     }
 }
+
+#[test]
+fn bits_that_are_softwares_own_may_change() {
+    let bench = used();
+    bench.context([0x0110_0001, 0x57a]);
+    bench.put(0x0110_3028, 0xbff0_0000_0120_0403);
+    bench.put(0x0110_2000, 0x0010_0000_0110_3403);
+    bench.model.audit(true);
+    bench.clean();
+}

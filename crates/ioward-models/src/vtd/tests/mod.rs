@@ -1,6 +1,7 @@
 mod bench;
 mod caching;
 mod first;
+mod hostile;
 mod interrupts;
 mod legacy;
 mod nested;

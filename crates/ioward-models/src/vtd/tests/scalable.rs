@@ -301,3 +301,44 @@ fn ats_in_scalable_mode() {
     assert_eq!(reached(through), Some(0x0120_0000));
     bench.clean();
 }
+
+#[test]
+fn execute_rights_of_the_second_stage_where_the_entry_asks_for_them() {
+    // ERE; without SSEE no entry's X counts.
+    for (entry, x, passes) in [(0x0110_0089, 0, true), (0x0110_00a9, 0, false), (0x0110_00a9, 4, true)] {
+        let bench = second();
+        bench.pasid(1, [entry, 0x0080_0005, 2]);
+        for at in [0x0110_0000, 0x0110_1000, 0x0110_2000, 0x0110_3028] {
+            bench.put(at, bench.get(at) | x);
+        }
+        let reached = reached(bench.request(DEVICE, Some(1), 0x5000, Access::Execute)).is_some();
+        assert_eq!(reached, passes, "{entry:#x} {x}");
+        assert_eq!(bench.reason(), (!passes).then_some(0x82));
+        bench.clean();
+    }
+}
+
+#[test]
+fn pasids_have_as_many_bits_as_the_unit_says() {
+    let bench = Bench::scalable(VtdConfig { pasid_bits: 4, ..VtdConfig::default() });
+    four_levels(&bench);
+    bench.pasid(15, SECOND);
+    bench.pasid(16, SECOND);
+    assert_eq!(bench.read_as(15, 0x5000), Some(0x0120_0000));
+    assert_eq!(bench.read_as(16, 0x5000), None);
+    assert_eq!(bench.reason(), Some(0x46));
+    bench.command([0x0000_0010_0005_0017, 0]);
+    assert_eq!(bench.reason(), None);
+    bench.violated(&["VT-d 6.5.2.10"]);
+}
+
+#[test]
+fn a_dirty_bit_goes_to_no_entry_that_has_changed() {
+    let bench = second();
+    bench.pasid(0, [0x0110_0289, 0x0080_0005, 0]);
+    assert_eq!(bench.read(0x5000), Some(0x0120_0000));
+    bench.put(0x0110_3028, 0x0121_0003);
+    assert_eq!(bench.write(0x5000), Some(0x0120_0000), "by the old translation");
+    assert_eq!(bench.get(0x0110_3028), 0x0121_0003);
+    bench.clean();
+}
