@@ -26,7 +26,7 @@ impl Random {
             0 => self.next(),
             1 => u64::MAX,
             2 => 0,
-            _ => (ROOT + (self.next() % (END - ROOT) & !0xfff)) | low >> 8 & 0xfff,
+            _ => (ROOT + self.next() % (END - ROOT)) & !0xfff | low >> 8 & 0xfff,
         }
     }
 }

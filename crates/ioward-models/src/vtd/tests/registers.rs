@@ -244,6 +244,12 @@ fn impossible_and_untimely_invalidations_by_register() {
     bench.model.write64(0x508, 0x8000_0000_0000_0000);
     assert_eq!(bench.model.read64(0x508) >> 57, 0);
     bench.violated(&["VT-d 6.5.1"]);
+    // 19 low bits, one more than CAP.MAMV, which is an error and drops nothing.
+    bench.put(0x0110_3028, 0);
+    bench.model.write64(0x500, 0x13);
+    bench.model.write64(0x508, 0xb000_0005_0000_0000);
+    bench.violated(&["VT-d 6.5.1"]);
+    assert_eq!((bench.model.read64(0x508) >> 57 & 3, bench.read(0x5000)), (0, Some(0x0120_0000)));
     bench.model.set_latency(5);
     bench.model.write64(0x28, 0xa000_0000_0000_0000);
     bench.model.write64(0x28, 0xa000_0000_0000_0000);
