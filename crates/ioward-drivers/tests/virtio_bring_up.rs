@@ -139,7 +139,7 @@ fn what_cannot_be_driven_is_refused_and_left_reset() {
     let refused = |config: VirtioIommuConfig| {
         let machine = Machine::new(config);
         let before = machine.memory.allocated();
-        let error = machine.try_bring_up().err().expect("a refusal");
+        let error = machine.try_bring_up().expect_err("a refusal");
         assert_eq!(machine.memory.allocated(), before, "{error}");
         assert_eq!(machine.model.status(), 0, "{error}");
         machine.settled();
@@ -186,7 +186,7 @@ fn without_memory_nothing_is_kept() {
         let machine = Machine::new(VirtioIommuConfig::default());
         let before = machine.memory.allocated();
         machine.memory.set_budget(Some(count));
-        let error = machine.try_bring_up().err().expect("no memory");
+        let error = machine.try_bring_up().expect_err("no memory");
         assert!(matches!(error, BringUpError::NoMemory(_)), "{error}");
         // What was allocated before may be leaked, and never is told to the device.
         machine.memory.set_budget(None);

@@ -255,6 +255,20 @@ fn a_map_without_an_answer_is_not_reused() {
 }
 
 #[test]
+fn a_number_that_an_unanswered_request_names_is_not_used_again() {
+    let r = ready(VirtioIommuConfig::default());
+    on(&r.machine, UNMAP, 0, Verdict::Lose);
+    r.driver.unmap_later(r.tag, at(0)).unwrap();
+    assert_eq!(r.driver.block(&r.slot, None), Blocked::Confirmed);
+    assert!(r.driver.give_back(r.tag).is_err());
+    assert_ne!(tag(&r.driver), r.tag);
+    r.machine.model.find();
+    r.driver.give_back(r.tag).unwrap();
+    assert_eq!(tag(&r.driver), r.tag);
+    r.machine.settled();
+}
+
+#[test]
 fn a_used_ring_of_garbage_is_an_error_and_not_believed() {
     let ids = [1, 2, 3, 126, 127, 128, 255, 0x1_0000, u32::MAX, u32::MAX - 1];
     let tricks = ids.map(Trick::UsedId).into_iter();

@@ -364,6 +364,7 @@ fn many_unmaps_are_confirmed_by_one_flush() {
         assert_eq!(machine.model.counts(), (1, 0));
         (0..100).for_each(|n| assert!(nic.write(None, at(n).start, b"no").is_err()));
         // The same place at once: the map waits for the unmap.
+        machine.model.set_order(Order::Last);
         map(&driver, tag, page).unwrap();
         driver.unmap_later(tag, at(0)).unwrap();
         map(&driver, tag, PhysAddr(page.0 + PAGE)).unwrap();
