@@ -1,7 +1,10 @@
 //! Walks of memory that nobody vouches for: what they promise, whatever the words.
 #![allow(dead_code)]
 
-use super::judge::{Found, judge_entry};
+use super::{
+    cases::sign_extended,
+    judge::{Found, judge_entry},
+};
 use ioward_pgtable::{Meaning, ReadMemory, walk};
 use ioward_types::{Iova, PhysAddr, Root, TableConfig};
 
@@ -33,8 +36,10 @@ pub fn hold<R: ReadMemory>(memory: &R, config: &TableConfig, root: Root, at: u64
     assert!(walked.windows(2).all(|steps| steps[0].level > steps[1].level));
     assert!(!walked.to_string().is_empty());
     let granule = config.granule().trailing_zeros();
-    // The judge knows only tables that can be.
-    if granule + u32::from(root.levels - 1) * (granule - 3) >= 64 || root.at.0 >> 56 != 0 {
+    // The judge knows only tables that can be, and takes a root's levels for those that the width asks for.
+    let top = granule + u32::from(root.levels - 1) * (granule - 3);
+    let full = top + granule - 3;
+    if top >= 64 || root.at.0 >> 56 != 0 || sign_extended(config) && u32::from(config.in_bits) != full {
         return false;
     }
     match (judge_entry(config, root, at, |word| memory.read64(PhysAddr(word))), walked.end()) {
