@@ -111,7 +111,7 @@ impl Reader<'_> {
     fn contexts(&mut self, at: u64, first: u32) {
         for n in 0..1u32 << self.format.reach(1) {
             let at = at + u64::from(n) * self.format.bytes() as u64;
-            if !(self.memory)(PhysAddr(at)).is_some_and(|word| spec::V.of(word) != 0) {
+            if (self.memory)(PhysAddr(at)).is_none_or(|word| spec::V.of(word) == 0) {
                 continue;
             }
             let source = SourceId(first | n);

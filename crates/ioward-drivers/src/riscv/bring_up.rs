@@ -118,6 +118,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             page_requests: page_requests.map(Mutex::new),
         };
         iommu.quiet(&wiring)?;
+        iommu.start_queues()?;
         let levels = iommu.find_levels(levels, &probe)?;
         // SAFETY: the IOMMU is Off, and nothing of what is not valid is cached (2.7).
         unsafe { probe.free() };
@@ -126,7 +127,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             iommu.adopted = found.preset(&mut directory)?;
             iommu.entries.get_mut().directory = directory;
         }
-        iommu.start()?;
+        iommu.translate()?;
         Ok(iommu)
     }
 
@@ -141,23 +142,27 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         }
         interrupts::set_features(registers, wiring.wired)?;
         self.acknowledge();
-        wiring.program(registers, &self.features)
+        wiring.program(registers)
     }
 
-    fn start(&self) -> Result<(), BringUpError> {
+    /// Turns the queues on and makes caches forget what they held: they keep it while Off (5.5), and would use it as soon as
+    /// there is any directory.
+    fn start_queues(&self) -> Result<(), BringUpError> {
         let (registers, platform) = (&self.registers, &self.platform);
         self.commands.lock().start(platform, registers)?;
         self.faults.lock().start(platform, registers)?;
         if let Some(queue) = &self.page_requests {
             queue.lock().start(platform, registers)?;
         }
-        // What was cached before is kept while Off (5.5).
-        self.run(&[command::inval_ddt_all(), command::inval_vma_all(), command::inval_gvma_all()])?;
+        Ok(self.run(&[command::inval_ddt_all(), command::inval_vma_all(), command::inval_gvma_all()])?)
+    }
+
+    fn translate(&self) -> Result<(), BringUpError> {
         let (mode, ppn) = {
             let directory = &self.entries.lock().directory;
             (mode_of(directory.levels()), directory.ppn())
         };
-        let value = registers.set_ddtp(platform, mode, ppn)?;
+        let value = self.registers.set_ddtp(&self.platform, mode, ppn)?;
         if ddtp::IOMMU_MODE.of(value) != mode || ddtp::PPN.of(value) != ppn {
             let what = "the device directory's address";
             return Err(BringUpError::Locked { register: "ddtp", value, what });

@@ -7,8 +7,7 @@ use super::{
 };
 use alloc::vec::Vec;
 use ioward_spec::riscv::registers::{
-    self as spec, MSI_ADDR, MSI_CFG_BYTES, MSI_CFG_ENTRIES, MSI_DATA, MSI_VEC_CTL, fctl, icvec, msi_addr,
-    msi_vec_ctl,
+    self as spec, MSI_ADDR, MSI_CFG_BYTES, MSI_DATA, MSI_VEC_CTL, fctl, icvec, msi_addr, msi_vec_ctl,
 };
 use ioward_types::Mmio;
 
@@ -62,22 +61,12 @@ impl Wiring {
     }
 
     /// Programs vectors and messages, while the queues are off.
-    pub fn program<M: Mmio>(
-        &self,
-        registers: &Registers<M>,
-        features: &Features,
-    ) -> Result<(), BringUpError> {
-        let mmio = &registers.mmio;
-        if features.messages && self.wired != Some(true) {
-            // What somebody else left must not be written any more. Vectors that icvec cannot name have no entry: there is
-            // nothing to mask, and QEMU 10 answers an access with an error.
-            for vector in 0..vectors(registers) {
-                mmio.write32(entry(vector) + MSI_VEC_CTL, bit(msi_vec_ctl::M));
-            }
-        }
+    pub fn program<M: Mmio>(&self, registers: &Registers<M>) -> Result<(), BringUpError> {
+        // Queues whose interrupts are not enabled send no message, whatever the table says, so it is left alone.
         if !self.is_on() {
             return Ok(());
         }
+        let mmio = &registers.mmio;
         let [command, fault, page_request] = self.vectors;
         let wanted = icvec::CIV.put(command) | icvec::FIV.put(fault) | icvec::PIV.put(page_request);
         registers.write64(spec::ICVEC, wanted);
@@ -89,6 +78,7 @@ impl Wiring {
         }
         for (vector, message) in self.messages.iter().enumerate() {
             let at = entry(vector);
+            mmio.write32(at + MSI_VEC_CTL, bit(msi_vec_ctl::M));
             registers.write64(at + MSI_ADDR, message.address.0);
             mmio.write32(at + MSI_DATA, message.data);
             let value = mmio.read64(at + MSI_ADDR);
@@ -99,16 +89,6 @@ impl Wiring {
         }
         Ok(())
     }
-}
-
-/// How many vectors icvec can name: what its fields keep (5.28).
-fn vectors<M: Mmio>(registers: &Registers<M>) -> usize {
-    let old = registers.mmio.read64(spec::ICVEC);
-    registers.write64(spec::ICVEC, icvec::CIV.mask() | icvec::FIV.mask() | icvec::PIV.mask());
-    let kept = registers.mmio.read64(spec::ICVEC);
-    registers.write64(spec::ICVEC, old);
-    let widest = [icvec::CIV, icvec::FIV, icvec::PIV].map(|field| field.of(kept) as usize);
-    (widest.into_iter().max().unwrap_or(0) + 1).min(MSI_CFG_ENTRIES)
 }
 
 fn entry(vector: usize) -> usize {

@@ -18,7 +18,7 @@ use std::{
 };
 
 pub const ORIGIN: u64 = 0x4000_0000;
-const BYTES: usize = 8 << 20;
+const BYTES: usize = 2 << 20;
 
 /// What happened, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,9 +66,10 @@ impl Bench {
         std::mem::take(&mut *self.0.steps.lock().unwrap())
     }
 
-    pub fn all(&self) -> BTreeMap<u64, u64> {
+    /// All of memory that is in use, from [`ORIGIN`].
+    pub fn all(&self) -> Vec<u64> {
         let used = self.0.next.load(Ordering::Relaxed);
-        (ORIGIN..used).step_by(8).map(|at| (at, self.load(at))).collect()
+        (ORIGIN..used).step_by(8).map(|at| self.load(at)).collect()
     }
 
     pub fn record(&self, step: Step) {
@@ -255,6 +256,9 @@ impl Registers {
     fn write(&self, at: usize, value: u32) {
         self.bench.record(Step::Barrier);
         let mut state = self.state.lock().unwrap();
+        if state.fault == Some(Fault::Gone) {
+            return;
+        }
         state.writes.push((at, value));
         let old = state.words.get(&at).copied().unwrap_or(0);
         match at {
@@ -325,9 +329,13 @@ pub fn try_bring_up(
 }
 
 pub fn bring_up(capabilities: u64) -> (Bench, Registers, Iommu) {
+    bring_up_as(capabilities, &config())
+}
+
+pub fn bring_up_as(capabilities: u64, config: &Config) -> (Bench, Registers, Iommu) {
     let bench = Bench::new();
     let registers = Registers::new(&bench, capabilities);
-    let iommu = try_bring_up(&bench, &registers, &config(), BringUp::Cold).expect("a sound IOMMU");
+    let iommu = try_bring_up(&bench, &registers, config, BringUp::Cold).expect("a sound IOMMU");
     bench.take_steps();
     registers.take_writes();
     (bench, registers, iommu)
