@@ -272,15 +272,24 @@ unsafe impl<M: Mmio, P: Platform> Driver for RiscVIommu<M, P> {
     }
 
     fn flush(&self, what: &[Flush<'_>]) -> Result<(), Hung> {
+        // A device is asked only while its context lets its answer in (2.1.3.1), and that must not change meanwhile. One
+        // whose context does not has been told all when it was blocked.
+        let names_devices = what.iter().any(|flush| !flush.atc.is_empty());
+        let entries = names_devices.then(|| self.entries.lock());
+        let answers = |target: &AtcTarget| {
+            entries.as_ref().map(|entries| &entries.directory).is_some_and(|directory| {
+                target.source.0 < directory.limit() && context::has_ats(&directory.read(target.source))
+            })
+        };
         let mut queue = self.commands.lock();
         let mut batch = queue.batch(&self.platform, &self.registers);
         for flush in what {
             self.flusher.translations(flush, &mut |command| batch.push(command));
         }
-        if what.iter().any(|flush| !flush.atc.is_empty()) {
+        if what.iter().flat_map(|flush| flush.atc).any(answers) {
             batch.push(command::fence());
             for flush in what {
-                self.flusher.devices(flush, &mut |command| batch.push(command));
+                self.flusher.devices(flush, answers, &mut |command| batch.push(command));
             }
         }
         batch.finish()

@@ -4,7 +4,7 @@ use super::{
     command::{self, Command},
     tag::Meaning,
 };
-use ioward_core::driver::Flush;
+use ioward_core::driver::{AtcTarget, Flush};
 use ioward_spec::riscv::PAGE_BITS;
 use ioward_types::Iova;
 
@@ -61,10 +61,15 @@ impl Flusher {
         }
     }
 
-    /// Hands `each` the commands that make devices forget. The IOMMU must have forgotten before, or a device would fetch
-    /// again what it should not have (6.3.6).
-    pub fn devices(&self, flush: &Flush<'_>, each: &mut impl FnMut(Command)) {
-        for &target in flush.atc {
+    /// Hands `each` the commands that make those devices forget that answer. The IOMMU must have forgotten before, or a
+    /// device would fetch again what it should not have (6.3.6).
+    pub fn devices(
+        &self,
+        flush: &Flush<'_>,
+        answers: impl Fn(&AtcTarget) -> bool,
+        each: &mut impl FnMut(Command),
+    ) {
+        for &target in flush.atc.iter().filter(|target| answers(target)) {
             each(match flush.span.is_valid() {
                 true => command::atc_inval(target, &flush.span),
                 false => command::atc_inval_all(target),
