@@ -11,6 +11,7 @@ use super::forget::Forget;
 use super::pasid_entry;
 use super::source::{Held, RID_PASID, Source};
 use alloc::vec::Vec;
+use core::cell::Cell;
 use ioward_core::driver::{Blocked, Hung, Refused, Translation};
 use ioward_types::{Format, Mmio, Nanos, Pasid, Platform, SourceId};
 
@@ -111,12 +112,17 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
             _ => {}
         }
         source.hold(pasid, Some(new));
+        // Whether the entry is not present for a while: that may be cached meanwhile (6.1).
+        let absent = Cell::new(false);
         let written = match (&source.table, legacy) {
             (Some(table), _) => {
                 let pieces = pasid_entry::encode(&new, self.ways);
                 let domain = old.map_or(0, |old| old.domain(self.ways.identity));
                 let settle = [Forget::Pasid(Target { domain, pasid })];
-                let settled = &mut || self.forget(id, false, &settle);
+                let settled = &mut || {
+                    absent.set(true);
+                    self.forget(id, false, &settle)
+                };
                 table.write(pasid, &pieces, was_open, settled).and_then(|()| {
                     let entry = context_entry::scalable(table.phys(), table.size(), self.served(source));
                     root.write(id, entry, &mut || self.forget(id, false, &[Forget::Context(0)]))
@@ -124,10 +130,20 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
             }
             (None, Some(entry)) => {
                 let domain = old.map_or(0, |old| old.domain(self.ways.identity));
-                root.write(id, entry, &mut || self.forget(id, false, &[Forget::Context(domain)]))
+                root.write(id, entry, &mut || {
+                    absent.set(true);
+                    self.forget(id, false, &[Forget::Context(domain)])
+                })
             }
             (None, None) => Ok(()),
         };
+        if absent.get() && old.is_some() {
+            let cached = match self.features.scalable {
+                true => Forget::Pasid(Target { domain: 0, pasid }),
+                false => Forget::Context(0),
+            };
+            before.extend(self.absent(cached));
+        }
         match written.and_then(|()| self.forget(id, source.claim.ats, &before)) {
             Ok(()) => {
                 self.settled(source);

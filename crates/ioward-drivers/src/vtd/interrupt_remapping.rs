@@ -184,6 +184,8 @@ impl<M: Mmio, P: Platform> RemapInterrupts for VtD<M, P> {
             table.entries.withdraw(at);
             return Err(hung.into());
         }
+        // Where nothing was cached and nothing is to be flushed, nothing else orders the entry before a message of its.
+        self.unit.platform.publish();
         Ok(interrupt_entry::message(entries.first as u16, nth, entries.count, to))
     }
 
