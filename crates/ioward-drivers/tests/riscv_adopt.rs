@@ -189,7 +189,7 @@ fn garbage_is_not_carried_over() {
                 let word = if round % 2 == 0 { root.0 >> 12 << 10 | 1 } else { random() };
                 rig.memory.dma_write("test", PhysAddr(root.0 + at), &word.to_le_bytes()).unwrap();
             }
-            rig.model.preset(DDTP, root.0 >> 12 << 10 | levels + 1);
+            rig.model.preset(DDTP, root.0 >> 12 << 10 | (levels + 1));
             let driver = rig.bring_up(BringUp::Adopt(&read_memory)).expect("it comes up");
             let adopted = driver.adopted();
             assert!(adopted.contexts <= 4096, "{adopted:?}");

@@ -197,8 +197,8 @@ impl Table {
             _ => (0x1000, 0),
         };
         let levels = match config.in_bits - extra {
-            ..=39 => 3,
-            ..=48 => 4,
+            0..=39 => 3,
+            40..=48 => 4,
             _ => 5,
         };
         let at = rig.platform.frames(bytes, bytes, NOWHERE).unwrap();
