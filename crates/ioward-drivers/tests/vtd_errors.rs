@@ -328,6 +328,72 @@ fn a_refused_register_invalidation_confirms_nothing() {
     assert_eq!(registers.take_commands(), [0x4000_0041, 0xb003_0000_0000_0000 | domain]);
 }
 
+/// Registers that lose a write, tell what is old for some reads, or never change.
+struct Odd {
+    under: &'static Registers,
+    /// How many 64-bit writes are kept before one is lost.
+    lose: std::sync::atomic::AtomicI64,
+    /// This register reads as it did at first.
+    stuck: Option<(usize, u64)>,
+}
+
+impl ioward_types::Mmio for Odd {
+    fn read32(&self, at: usize) -> u32 {
+        self.under.read32(at)
+    }
+    fn write32(&self, at: usize, value: u32) {
+        self.under.write32(at, value);
+    }
+    fn read64(&self, at: usize) -> u64 {
+        match self.stuck {
+            Some((stuck, value)) if stuck == at => value,
+            _ => self.under.read64(at),
+        }
+    }
+    fn write64(&self, at: usize, value: u64) {
+        if self.lose.fetch_sub(1, std::sync::atomic::Ordering::SeqCst) != 0 {
+            self.under.write64(at, value);
+        }
+    }
+}
+
+#[test]
+fn what_registers_lose_or_never_tell_is_not_confirmed() {
+    let count = |registers: &Registers, domain: u64| {
+        let told = registers.take_commands();
+        told.iter()
+            .any(|value| value >> 60 == 0xb && value >> 32 & 0xffff == domain && told.contains(&0x4000_0040))
+            || told.iter().any(|value| value >> 60 == 0xa && value >> 32 & 0xffff == domain)
+    };
+    let mut confirmed = 0;
+    for lose in 0..5 {
+        let (bench, registers) = registers(CAP, NO_QUEUE);
+        let odd: &'static Odd = Box::leak(Box::new(Odd { under: registers, lose: (-1).into(), stuck: None }));
+        let driver = VtD::bring_up(UNIT, odd, config(), &bench, BringUp::Cold).unwrap();
+        let tag = driver.tag(&driver.plan(&Requirements::default()).unwrap()).unwrap();
+        let span = Span { start: Iova(0x4000_0000), bytes: 4096 };
+        let what = [Flush { tag, span, granule: 4096, tables_went: false, atc: &[] }];
+        // The same twice, so that an old answer looks like a new one.
+        driver.flush(&what).unwrap();
+        registers.take_commands();
+        odd.lose.store(lose, std::sync::atomic::Ordering::SeqCst);
+        if driver.flush(&what).is_ok() {
+            confirmed += 1;
+            assert!(count(registers, tag.0.into()), "write {lose} was lost, and the flush confirmed");
+        }
+    }
+    // Nothing was lost, or what was lost did not matter.
+    assert!(confirmed >= 2);
+    for at in [CCMD, 0x108] {
+        for value in [0, 0xa600_0001_0000_0000, 0x3000_0001_0000_0000] {
+            let (bench, registers) = registers(CAP, NO_QUEUE);
+            let odd = Odd { under: registers, lose: (-1).into(), stuck: Some((at, value)) };
+            let refused = VtD::bring_up(UNIT, odd, config(), &bench, BringUp::Cold);
+            assert!(matches!(refused.err(), Some(BringUpError::Hung(_))));
+        }
+    }
+}
+
 #[test]
 fn a_flush_names_what_it_was_asked_to_and_no_more_descriptors_than_it_must() {
     let (registers, driver) = unit(ECAP);

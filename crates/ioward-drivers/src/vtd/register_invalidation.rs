@@ -38,8 +38,12 @@ impl InvalidationRegisters {
                         let address = iva::ADDR.in_place(at)
                             | iva::AM.put(log2.saturating_sub(12).into())
                             | iva::IH.put(leaf.into());
-                        unit.registers.write64(self.iotlb_at + spec::IVA_FROM_IRO, address);
-                        self.iotlb(unit, domain | iotlb::IIRG.put(granularity::PAGE))
+                        let register = self.iotlb_at + spec::IVA_FROM_IRO;
+                        unit.registers.write64(register, address);
+                        // Where it does not read as it was written, the whole domain is forgotten instead.
+                        let known = unit.registers.read64(register) == address;
+                        let asked = if known { granularity::PAGE } else { granularity::DOMAIN };
+                        self.iotlb(unit, domain | iotlb::IIRG.put(asked))
                     }
                 }
             }
@@ -55,37 +59,72 @@ impl InvalidationRegisters {
     }
 
     fn context<M: Mmio, P: Platform>(&self, unit: &Unit<M, P>, command: u64) -> Result<(), Hung> {
-        let done = |value| ccmd::CAIG.of(value) != 0;
-        start(unit, spec::CCMD, ccmd::ICC.mask(), command, CONTEXT, done)
+        let register = Command64 {
+            at: spec::CCMD,
+            busy: ccmd::ICC.mask(),
+            kept: ccmd::CIRG.mask() | ccmd::DID.mask(),
+            domain: ccmd::DID.put(1),
+            asked: ccmd::CIRG.mask(),
+            what: CONTEXT,
+        };
+        match ccmd::CAIG.of(register.run(unit, command)?) {
+            0 => Err(unit.hung(CONTEXT, Nanos(0))),
+            _ => Ok(()),
+        }
     }
 
     fn iotlb<M: Mmio, P: Platform>(&self, unit: &Unit<M, P>, command: u64) -> Result<(), Hung> {
         let command = command
             | iotlb::DR.put(self.manner.drain_reads.into())
             | iotlb::DW.put(self.manner.drain_writes.into());
-        let done = |value| iotlb::IAIG.of(value) != 0;
-        start(unit, self.iotlb_at + spec::IOTLB_FROM_IRO, iotlb::IVT.mask(), command, IOTLB, done)
+        let register = Command64 {
+            at: self.iotlb_at + spec::IOTLB_FROM_IRO,
+            busy: iotlb::IVT.mask(),
+            kept: iotlb::IIRG.mask() | iotlb::DID.mask(),
+            domain: iotlb::DID.put(1),
+            asked: iotlb::IIRG.mask(),
+            what: IOTLB,
+        };
+        match iotlb::IAIG.of(register.run(unit, command)?) {
+            0 => Err(unit.hung(IOTLB, Nanos(0))),
+            _ => Ok(()),
+        }
     }
 }
 
-/// Writes a command that is under way while `busy` reads set, and asks `done` what hardware made of it.
-fn start<M: Mmio, P: Platform>(
-    unit: &Unit<M, P>,
+/// CCMD or the IOTLB invalidate register.
+struct Command64 {
     at: usize,
+    /// Starts a command, and reads set while it is under way.
     busy: u64,
-    command: u64,
+    /// What reads as it was written: what is asked for, and the domain.
+    kept: u64,
+    /// The lowest bit of the domain.
+    domain: u64,
+    /// What is asked for.
+    asked: u64,
     what: &'static str,
-    done: impl Fn(u64) -> bool,
-) -> Result<(), Hung> {
-    let mut value = 0;
-    let mut idle = || {
-        value = unit.registers.read64(at);
-        value & busy == 0
-    };
-    // One that was given up may still be under way.
-    unit.wait(what, &mut idle)?;
-    unit.platform.fence();
-    unit.registers.write64(at, busy | command);
-    unit.wait(what, &mut idle)?;
-    if done(value) { Ok(()) } else { Err(unit.hung(what, Nanos(0))) }
+}
+
+impl Command64 {
+    /// Runs a command, and tells what the register reads then. It is first written without a command and with another
+    /// domain, so that what it reads afterwards is known to be an answer to this command and not to one before it.
+    fn run<M: Mmio, P: Platform>(&self, unit: &Unit<M, P>, command: u64) -> Result<u64, Hung> {
+        let reads = |wanted: Option<u64>| {
+            let mut value = 0;
+            unit.wait(self.what, || {
+                value = unit.registers.read64(self.at);
+                value & self.busy == 0 && wanted.is_none_or(|wanted| value & self.kept == wanted & self.kept)
+            })?;
+            Ok(value)
+        };
+        // One that was given up may still be under way.
+        reads(None)?;
+        unit.platform.fence();
+        let other = (command ^ self.domain) & !self.asked;
+        unit.registers.write64(self.at, other);
+        reads(Some(other))?;
+        unit.registers.write64(self.at, self.busy | command);
+        reads(Some(command))
+    }
 }

@@ -304,7 +304,7 @@ impl Registers {
                 state.registers.insert(FSTS, kept);
                 self.fetch(&mut state);
             }
-            CCMD => {
+            CCMD if value >> 63 != 0 => {
                 state.commands.push(value);
                 let busy = state.fault == Fault::Hang;
                 let actual = if state.fault == Fault::Refuse { 0 } else { value >> 61 & 3 };
@@ -314,7 +314,7 @@ impl Registers {
                     self.bench.record(Record::ContextSettled((value >> 16) as u16));
                 }
             }
-            at if at == self.iotlb_at + 8 => {
+            at if at == self.iotlb_at + 8 && value >> 63 != 0 => {
                 if value >> 60 & 3 == 3 {
                     let address = get(&state, self.iotlb_at);
                     state.commands.push(address);
