@@ -88,16 +88,10 @@ pub fn build(files: &[File], policy: Policy) -> (Running, Vec<Remark>) {
 
 /// A report in words, with its file. That a device is unserved stands in the table of devices.
 fn remark(report: &Report, names: &[(Table, String)]) -> Option<Remark> {
-    let mut severity = report.severity();
+    let severity = report.severity();
     let table = match report {
         Report::Unserved { .. } => return None,
-        Report::Problem(problem) => {
-            // That nothing here reads this kind of table is no fault of the table.
-            if matches!(problem.table, Table::Dmar | Table::Rimt | Table::Viot) {
-                severity = Severity::Degraded;
-            }
-            Some(problem.table)
-        }
+        Report::Problem(problem) => Some(problem.table),
         Report::NotThere { table, .. }
         | Report::NoSuchIommu { table, .. }
         | Report::NoSuchSource { table, .. } => Some(*table),
@@ -144,6 +138,16 @@ fn largest(facts: &Facts<'_>, unit: &discover::Unit, found: &discover::Machine) 
     sources.filter(|source| source.0 == unit.id).map(|source| source.1.0).fold(largest, u32::max)
 }
 
+/// Why an IOMMU cannot be driven: nobody knows where its registers are. Discovery has reported what led to that.
+fn unreachable(unit: &discover::Unit) -> Option<&'static str> {
+    let known = matches!(unit.kind, UnitKind::VtD(_) | UnitKind::RiscV(_) | UnitKind::Virtio);
+    match (unit.registers, unit.function) {
+        (None, None) if known => Some("firmware gives no usable place of its registers"),
+        (None, Some(_)) if known && unit.on_bus.is_none() => Some("the PCI function that it is is not there"),
+        _ => None,
+    }
+}
+
 fn place_units(
     running: &mut Running,
     found: &discover::Machine,
@@ -156,12 +160,15 @@ fn place_units(
         let IommuId(id) = unit.id;
         let largest = largest(facts, unit, found);
         let traits = match &unit.kind {
-            _ if !unit.enabled => None,
+            _ if !unit.enabled || unreachable(unit).is_some() => None,
             UnitKind::SmmuV3(smmu) => Some(hardware::smmu(&mut running.rig, id, smmu, largest)),
             UnitKind::AmdVi(amd) => {
                 let largest = u16::try_from(largest).unwrap_or(u16::MAX);
                 Some(hardware::amd(&mut running.rig, id, amd, largest))
             }
+            UnitKind::VtD(vtd) => Some(hardware::vtd(&mut running.rig, id, vtd)),
+            UnitKind::RiscV(riscv) => Some(hardware::riscv(&mut running.rig, id, riscv, largest)),
+            UnitKind::Virtio => Some(hardware::virtio(&mut running.rig, id)),
             _ => None,
         };
         let state = match (&traits, unit.enabled) {
@@ -174,7 +181,10 @@ fn place_units(
                 }
             },
             (None, false) => UnitState::Disabled,
-            (None, true) => UnitState::Unsupported,
+            (None, true) => match unreachable(unit) {
+                Some(why) => UnitState::Failed(why.to_owned()),
+                None => UnitState::Unsupported,
+            },
         };
         running.units.push(Unit {
             id: unit.id,

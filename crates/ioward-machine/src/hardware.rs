@@ -1,12 +1,18 @@
 //! Models as firmware describes the hardware.
 
-use crate::{rig::Rig, running::UnitTraits};
-use ioward::{
-    drivers::smmuv3,
-    spec::amdvi::features::efr,
-    types::describe::{AmdVi, SmmuV3},
+use crate::{
+    rig::{Rig, Told},
+    running::UnitTraits,
 };
-use ioward_models::{amdvi::AmdViConfig, smmuv3::Features};
+use ioward::{
+    drivers::{riscv, smmuv3},
+    spec::amdvi::features::efr,
+    types::describe::{AmdVi, RiscV, SmmuV3, VtD},
+};
+use ioward_models::{
+    amdvi::AmdViConfig, riscv::Features as RiscVFeatures, smmuv3::Features, virtio::VirtioIommuConfig,
+    vtd::VtdConfig,
+};
 
 /// The most StreamID bits that the driver's Stream table is made for here.
 const MOST_SOURCE_BITS: u8 = 24;
@@ -24,7 +30,7 @@ pub fn smmu(rig: &mut Rig, id: u32, firmware: &SmmuV3, largest: u32) -> UnitTrai
     };
     rig.smmu(id, features);
     let source_bits = features.sid_bits.min(MOST_SOURCE_BITS);
-    rig.configure_smmu(id, smmuv3::Config { firmware: *firmware, source_bits, ..Default::default() });
+    rig.tell(id, Told::Smmu(smmuv3::Config { firmware: *firmware, source_bits, ..Default::default() }));
     UnitTraits { no_stage2: !features.stage2, pasid_bits: features.ssid_bits }
 }
 
@@ -34,8 +40,45 @@ pub fn amd(rig: &mut Rig, id: u32, described: &AmdVi, largest: u16) -> UnitTrait
     let config = amd_config(described);
     let pasid_bits = if config.guest_translation { config.pasid_bits } else { 0 };
     rig.amd(id, config);
-    rig.configure_amd(id, *described, largest);
+    rig.tell(id, Told::Amd(*described, largest));
     UnitTraits { no_stage2: false, pasid_bits }
+}
+
+/// Puts a VT-d unit on the fabric. What its table does not say (modes, widths) is that of a recent server; addresses are as
+/// wide as the table says.
+pub fn vtd(rig: &mut Rig, id: u32, described: &VtD) -> UnitTraits {
+    let usual = VtdConfig::default();
+    let config = VtdConfig {
+        interrupt_remapping: described.interrupt_remapping,
+        x2apic: described.interrupt_remapping && !described.x2apic_opt_out,
+        host_bits: if (32..=52).contains(&described.host_bits) {
+            described.host_bits
+        } else {
+            usual.host_bits
+        },
+        ..usual
+    };
+    let pasid_bits = config.pasid_bits;
+    rig.vtd(id, config);
+    rig.tell(id, Told::Vtd(*described));
+    UnitTraits { no_stage2: false, pasid_bits }
+}
+
+/// Puts a RISC-V IOMMU on the fabric: a large one, coherent or not as firmware says. `largest`: the largest source that
+/// firmware names.
+pub fn riscv(rig: &mut Rig, id: u32, firmware: &RiscV, largest: u32) -> UnitTraits {
+    let features = RiscVFeatures { coherent: firmware.coherent.unwrap_or(true), ..RiscVFeatures::default() };
+    rig.riscv(id, features);
+    let config =
+        riscv::Config { firmware: *firmware, last_source: largest.max(0xffff), ..Default::default() };
+    rig.tell(id, Told::RiscV(config));
+    UnitTraits { no_stage2: false, pasid_bits: 20 }
+}
+
+/// Puts a virtio-iommu on the fabric, as QEMU makes it.
+pub fn virtio(rig: &mut Rig, id: u32) -> UnitTraits {
+    rig.virtio(id, VirtioIommuConfig::default());
+    UnitTraits { no_stage2: false, pasid_bits: 0 }
 }
 
 /// IVHD flags, bit 4: devices may cache translations (48882, table of IVHD flags).

@@ -9,6 +9,7 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`rig`] | IOMMUs and devices put together by hand; everything else here is built on it |
+//! | [`models`] | models of whatever kind, with their switches |
 //! | [`input`] | which files describe a machine |
 //! | [`invent`] | devices for a machine of which only a table is known |
 //! | [`hardware`] | models as firmware describes them |
@@ -24,12 +25,14 @@ pub mod embedded;
 pub mod hardware;
 pub mod input;
 pub mod invent;
+pub mod models;
 pub mod prove;
 pub mod rig;
 pub mod rows;
 pub mod run;
 pub mod running;
 
-pub use rig::{Endpoint, Model, Rig, RigError};
+pub use models::Model;
+pub use rig::{Endpoint, Rig, RigError, Told};
 pub use run::{Outcome, Verdict};
 pub use running::Running;

@@ -1,14 +1,18 @@
 //! IOMMUs, devices and a subsystem over simulated memory, put together by hand.
 
+use crate::models::{Model, Registers};
 use ioward::{
     core::{Device, DeviceDesc, Policy, RegisterError, Report, Source, Subsystem, driver::Driver},
-    drivers::{amdvi, smmuv3},
-    types::{DeviceControl, IommuId, Iova, Mmio, Nanos, Pasid, PhysAddr, SourceId, describe},
+    drivers::{amdvi, riscv, smmuv3, virtio, vtd},
+    types::{DeviceControl, IommuId, Iova, Nanos, Pasid, PhysAddr, SourceId, describe},
 };
 use ioward_models::{
-    DmaEngine, DmaError, IommuModel, Memory, SimPlatform, Violations,
+    DmaEngine, DmaError, Memory, SimPlatform, Violations,
     amdvi::{AmdViConfig, AmdViModel},
+    riscv::RiscvIommu,
     smmuv3::{Features, Smmu},
+    virtio::{VirtioIommuConfig, VirtioIommuModel},
+    vtd::{VtdConfig, VtdModel},
 };
 use std::{collections::BTreeMap, error::Error, fmt, sync::Arc};
 
@@ -19,112 +23,6 @@ pub const LAST_AMD_SOURCE: u16 = 0x3ff;
 /// How much there is, in bytes. The host commits what is touched.
 pub const BYTES: u64 = 1 << 30;
 
-/// An IOMMU's model, with the switches of its kind.
-#[derive(Clone)]
-pub enum Model {
-    /// Arm SMMUv3.
-    Smmu(Arc<Smmu>),
-    /// AMD-Vi.
-    Amd(Arc<AmdViModel>),
-}
-
-impl Model {
-    /// What requests see.
-    pub fn iommu(&self) -> Arc<dyn IommuModel> {
-        match self {
-            Self::Smmu(smmu) => smmu.clone(),
-            Self::Amd(amd) => amd.clone(),
-        }
-    }
-
-    /// It stops consuming commands, or goes on.
-    pub fn set_hung(&self, hung: bool) {
-        match self {
-            Self::Smmu(smmu) => smmu.set_hung(hung),
-            Self::Amd(amd) => amd.set_hung(hung),
-        }
-    }
-
-    /// From now on each command that comes to its queue is executed only where `keep` says so; the others are lost.
-    pub fn filter(&self, mut keep: impl FnMut(&[u64; 2]) -> bool + Send + 'static) {
-        match self {
-            Self::Smmu(smmu) => smmu.set_command_filter(Box::new(keep)),
-            Self::Amd(amd) => {
-                amd.set_command_filter(Some(Box::new(move |_, command| keep(&[command[0], command[1]]))))
-            }
-        }
-    }
-
-    /// Looks for violations that no request has met yet.
-    pub fn audit(&self) {
-        match self {
-            Self::Smmu(smmu) => smmu.audit(),
-            Self::Amd(amd) => amd.audit(true),
-        }
-    }
-}
-
-impl fmt::Debug for Model {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Smmu(_) => "Model(SMMUv3)",
-            Self::Amd(_) => "Model(AMD-Vi)",
-        })
-    }
-}
-
-/// A model's registers, for a driver.
-pub struct Registers(pub Arc<dyn IommuModel>);
-
-impl Mmio for Registers {
-    fn read32(&self, at: usize) -> u32 {
-        self.0.read32(at)
-    }
-    fn write32(&self, at: usize, value: u32) {
-        self.0.write32(at, value)
-    }
-    fn read64(&self, at: usize) -> u64 {
-        self.0.read64(at)
-    }
-    fn write64(&self, at: usize, value: u64) {
-        self.0.write64(at, value)
-    }
-}
-
-/// Registers whose every write is a barrier first, as a register write is (see [`Mmio`]).
-struct Ordered {
-    registers: Registers,
-    platform: SimPlatform,
-    /// An SMMUv3 that has the registers of its second page in the first one, as some implementations do.
-    page0_only: bool,
-}
-
-impl Ordered {
-    /// Where the model has a register.
-    fn place(&self, at: usize) -> usize {
-        // SMMU_EVENTQ_PROD, _CONS, SMMU_PRIQ_PROD, _CONS (IHI 0070, 6.2).
-        let moved = self.page0_only && matches!(at, 0xa8 | 0xac | 0xc8 | 0xcc);
-        if moved { at + 0x1_0000 } else { at }
-    }
-}
-
-impl Mmio for Ordered {
-    fn read32(&self, at: usize) -> u32 {
-        self.registers.read32(self.place(at))
-    }
-    fn write32(&self, at: usize, value: u32) {
-        ioward::types::Platform::publish(&self.platform);
-        self.registers.write32(self.place(at), value)
-    }
-    fn read64(&self, at: usize) -> u64 {
-        self.registers.read64(self.place(at))
-    }
-    fn write64(&self, at: usize, value: u64) {
-        ioward::types::Platform::publish(&self.platform);
-        self.registers.write64(self.place(at), value)
-    }
-}
-
 /// Why a rig does not come up.
 #[derive(Debug)]
 pub enum RigError {
@@ -132,6 +30,16 @@ pub enum RigError {
     Smmu(smmuv3::BringUpError),
     /// A driver refused its AMD-Vi unit.
     Amd(amdvi::BringUpError),
+    /// A driver refused its VT-d unit.
+    Vtd(vtd::BringUpError),
+    /// A driver refused its RISC-V IOMMU.
+    RiscV(riscv::BringUpError),
+    /// A driver refused its virtio-iommu.
+    Virtio(virtio::BringUpError),
+    /// The registers are not those of a virtio device.
+    VirtioMmio(virtio::MmioError),
+    /// There is no such IOMMU on the fabric.
+    NoModel(IommuId),
     /// The subsystem refused the IOMMU.
     Register(RegisterError),
 }
@@ -141,6 +49,11 @@ impl fmt::Display for RigError {
         match self {
             Self::Smmu(error) => error.fmt(f),
             Self::Amd(error) => error.fmt(f),
+            Self::Vtd(error) => error.fmt(f),
+            Self::RiscV(error) => error.fmt(f),
+            Self::Virtio(error) => error.fmt(f),
+            Self::VirtioMmio(error) => error.fmt(f),
+            Self::NoModel(iommu) => write!(f, "there is no IOMMU {iommu}"),
             Self::Register(error) => error.fmt(f),
         }
     }
@@ -158,8 +71,20 @@ pub struct Rig {
     /// The subsystem.
     pub subsystem: Subsystem<SimPlatform>,
     models: BTreeMap<IommuId, Model>,
-    smmus: BTreeMap<IommuId, smmuv3::Config>,
-    amds: BTreeMap<IommuId, (describe::AmdVi, u16)>,
+    told: BTreeMap<IommuId, Told>,
+}
+
+/// What a driver is told of its IOMMU.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// An SMMUv3's.
+    Smmu(smmuv3::Config),
+    /// Of an AMD-Vi unit: what its table says, and the largest device ID that it serves.
+    Amd(describe::AmdVi, u16),
+    /// Of a VT-d unit: what its table says.
+    Vtd(describe::VtD),
+    /// Of a RISC-V IOMMU.
+    RiscV(riscv::Config),
 }
 
 /// A device: its engines, one for each of its sources, and its handle.
@@ -226,8 +151,8 @@ impl Rig {
         let memory = Memory::new(origin, BYTES, violations.clone());
         let platform = SimPlatform::new(memory.clone());
         let subsystem = Subsystem::with_policy(platform.clone(), policy);
-        let (models, smmus, amds) = Default::default();
-        Self { memory, violations, platform, subsystem, models, smmus, amds }
+        let (models, told) = Default::default();
+        Self { memory, violations, platform, subsystem, models, told }
     }
 
     /// A model of an SMMUv3 on the fabric. Its driver comes later, with [`Rig::start`].
@@ -244,6 +169,27 @@ impl Rig {
         self.fabric(id, Model::Amd(Arc::new(model)))
     }
 
+    /// A model of a VT-d unit on the fabric.
+    pub fn vtd(&mut self, id: u32, config: VtdConfig) -> Model {
+        let model = VtdModel::new(VtdConfig { name: format!("vtd{id}"), ..config }, self.memory.clone());
+        model.poison();
+        self.fabric(id, Model::Vtd(Arc::new(model)))
+    }
+
+    /// A model of a RISC-V IOMMU on the fabric.
+    pub fn riscv(&mut self, id: u32, features: ioward_models::riscv::Features) -> Model {
+        let model = RiscvIommu::new(&format!("riscv{id}"), features, self.memory.clone());
+        model.poison();
+        self.fabric(id, Model::RiscV(model))
+    }
+
+    /// A model of a virtio-iommu on the fabric.
+    pub fn virtio(&mut self, id: u32, config: VirtioIommuConfig) -> Model {
+        let config = VirtioIommuConfig { name: format!("virtio{id}"), ..config };
+        let model = VirtioIommuModel::new(config, self.memory.clone());
+        self.fabric(id, Model::Virtio(Arc::new(model)))
+    }
+
     fn fabric(&mut self, id: u32, model: Model) -> Model {
         self.models.insert(IommuId(id), model.clone());
         model
@@ -254,46 +200,59 @@ impl Rig {
         self.models.get(&id)
     }
 
-    /// What the driver of an SMMUv3 is told; without it, the usual.
-    pub fn configure_smmu(&mut self, id: u32, config: smmuv3::Config) {
-        self.smmus.insert(IommuId(id), config);
-    }
-
-    /// What the driver of an AMD-Vi unit is told: what its table says of it, and the largest device ID that it serves.
-    pub fn configure_amd(&mut self, id: u32, described: describe::AmdVi, last_source: u16) {
-        self.amds.insert(IommuId(id), (described, last_source));
+    /// What the driver of an IOMMU is told; without it, the usual. What is said of another kind counts for nothing.
+    pub fn tell(&mut self, id: u32, what: Told) {
+        self.told.insert(IommuId(id), what);
     }
 
     /// The driver of a model, brought up cold but not registered.
     pub fn driver(&self, id: u32) -> Result<Arc<dyn Driver>, RigError> {
         let id = IommuId(id);
         let platform = &self.platform;
-        let model = &self.models[&id];
-        let smmu = self.smmus.get(&id).copied().unwrap_or_default();
-        let registers = Ordered {
-            registers: Registers(model.iommu()),
-            platform: platform.clone(),
-            page0_only: smmu.firmware.page0_only,
-        };
-        Ok(match model {
-            Model::Smmu(_) => {
-                let config = smmu;
+        let model = self.models.get(&id).ok_or(RigError::NoModel(id))?;
+        let told = self.told.get(&id).copied();
+        let page0_only = matches!(told, Some(Told::Smmu(smmu)) if smmu.firmware.page0_only);
+        let registers = Registers { model: model.iommu(), platform: platform.clone(), page0_only };
+        Ok(match (model, told) {
+            (Model::Smmu(_), told) => {
+                let config = if let Some(Told::Smmu(config)) = told { config } else { Default::default() };
                 let cold = smmuv3::BringUp::Cold;
-                Arc::new(
-                    smmuv3::SmmuV3::bring_up(id, registers, &config, platform, cold)
-                        .map_err(RigError::Smmu)?,
-                )
+                let smmu = smmuv3::SmmuV3::bring_up(id, registers, &config, platform, cold);
+                Arc::new(smmu.map_err(RigError::Smmu)?)
             }
-            Model::Amd(amd) => {
-                let unsaid = (describe::AmdVi::default(), LAST_AMD_SOURCE);
-                let (described, last_source) = self.amds.get(&id).copied().unwrap_or(unsaid);
+            (Model::Amd(amd), told) => {
+                let (described, last_source) = match told {
+                    Some(Told::Amd(described, last_source)) => (described, last_source),
+                    _ => (describe::AmdVi::default(), LAST_AMD_SOURCE),
+                };
                 let mut config = amdvi::Config::new(described, last_source);
                 config.capability_header = Some(amd.config().capability()[0]);
                 config.coherent = amd.config().coherent;
                 let cold = amdvi::BringUp::Cold;
-                Arc::new(
-                    amdvi::AmdVi::bring_up(id, registers, config, platform, cold).map_err(RigError::Amd)?,
-                )
+                let amd = amdvi::AmdVi::bring_up(id, registers, config, platform, cold);
+                Arc::new(amd.map_err(RigError::Amd)?)
+            }
+            (Model::Vtd(_), told) => {
+                let described =
+                    if let Some(Told::Vtd(described)) = told { described } else { Default::default() };
+                let (config, cold) = (vtd::Config::new(described), vtd::BringUp::Cold);
+                let vtd = vtd::VtD::bring_up(id, registers, config, platform, cold);
+                Arc::new(vtd.map_err(RigError::Vtd)?)
+            }
+            (Model::RiscV(_), told) => {
+                let config = match told {
+                    Some(Told::RiscV(config)) => config,
+                    _ => riscv::Config { last_source: 0xffff, ..Default::default() },
+                };
+                let cold = riscv::BringUp::Cold;
+                let riscv = riscv::RiscVIommu::bring_up(id, registers, &config, platform, cold);
+                Arc::new(riscv.map_err(RigError::RiscV)?)
+            }
+            (Model::Virtio(_), _) => {
+                let transport = virtio::VirtioMmio::new(registers).map_err(RigError::VirtioMmio)?;
+                let config = virtio::Config::default();
+                let virtio = virtio::VirtioIommu::bring_up(id, transport, config, platform);
+                Arc::new(virtio.map_err(RigError::Virtio)?)
             }
         })
     }

@@ -78,7 +78,7 @@ fn device(running: &Running, member: &Member) -> DeviceRow {
     let info = member.group().and_then(|group| running.rig.subsystem.group(group));
     let own = |source: &Source| member.sources.contains(source);
     let mut formats: Vec<String> = Vec::new();
-    let mut shapes = Vec::new();
+    let (mut shapes, mut requests) = (Vec::new(), false);
     let mut domain = "none";
     for (source, what) in info.iter().flat_map(|info| &info.domains).filter(|(source, _)| own(source)) {
         let config = match what {
@@ -96,8 +96,17 @@ fn device(running: &Running, member: &Member) -> DeviceRow {
             }
             DomainInfo::Paging(plan) => {
                 domain = "paging";
-                let Plan::Tables(config) = plan else { continue };
-                *config
+                match plan {
+                    Plan::Tables(config) => *config,
+                    Plan::Requests { addr_bits, .. } => {
+                        let text = format!("requests, {addr_bits} bits");
+                        if !formats.contains(&text) {
+                            formats.push(text);
+                            requests = true;
+                        }
+                        continue;
+                    }
+                }
             }
         };
         let text = config.to_string();
@@ -115,7 +124,7 @@ fn device(running: &Running, member: &Member) -> DeviceRow {
             ("unserved", member.why.clone().unwrap_or_else(|| "it has no IOMMU; no driver may bind".into()))
         }
         Some(Status::Served) if domain == "blocked" => ("served", "the policy blocks its group".to_owned()),
-        Some(Status::Served) => ("served", why(running, member, &shapes)),
+        Some(Status::Served) => ("served", why(running, member, &shapes, requests)),
     };
     DeviceRow {
         name: member.name.clone(),
@@ -134,23 +143,32 @@ fn device(running: &Running, member: &Member) -> DeviceRow {
 }
 
 /// Why a group's tables have the format that they have.
-fn why(running: &Running, member: &Member, shapes: &[(ioward::types::IommuId, Format)]) -> String {
+fn why(
+    running: &Running,
+    member: &Member,
+    shapes: &[(ioward::types::IommuId, Format)],
+    requests: bool,
+) -> String {
     let group = member.group();
     let served = |other: &&Member| other.group() == group && other.status() == Some(Status::Served);
     let peers = || running.members.iter().filter(served);
     let with_pasids = peers().find(|other| other.pasid().is_ok_and(|bits| bits > 0));
     let mut reasons: Vec<String> = Vec::new();
+    if requests {
+        reasons.push("its IOMMU has no tables".to_owned());
+    }
     for (iommu, format) in shapes {
         let no_stage2 = running.unit(*iommu).is_some_and(|unit| unit.traits.no_stage2);
+        let first =
+            matches!(format, Format::ArmStage1 | Format::AmdV2 | Format::VtdFirst | Format::RiscvFirst);
+        let second = !first;
         let reason = match (format, with_pasids) {
-            (Format::ArmStage1 | Format::AmdV2, Some(other)) if std::ptr::eq(other, member) => {
-                "it has PASIDs".to_owned()
-            }
-            (Format::ArmStage1 | Format::AmdV2, Some(other)) => {
+            (_, Some(other)) if first && std::ptr::eq(other, member) => "it has PASIDs".to_owned(),
+            (_, Some(other)) if first => {
                 format!("{} has PASIDs", other.name)
             }
             (Format::ArmStage1, None) if no_stage2 => "the SMMU has no stage 2".to_owned(),
-            (Format::ArmStage2 | Format::AmdV1, _) => "no PASIDs needed".to_owned(),
+            (_, _) if second => "no PASIDs needed".to_owned(),
             (other, _) => format!("{other} is what its IOMMU offers"),
         };
         if !reasons.contains(&reason) {
