@@ -1,11 +1,12 @@
 //! What a quiet unit must not hold: stale entries.
 
 use super::{
-    cache::ContextWords,
+    cache::{Absent, ContextWords, Origin},
     meaning::{self, PasidMeaning, SourceMeaning, Translation},
     unit::Unit,
 };
-use ioward_spec::vtd::interrupts;
+use ioward_spec::vtd::{interrupts, paging::second};
+use ioward_types::PhysAddr;
 use std::collections::BTreeMap;
 
 impl Unit {
@@ -68,14 +69,42 @@ impl Unit {
             }
         }
         for ((space, page), absent) in &self.caches.absent {
-            let stale = absent.from.is_some_and(|o| self.changed(o.at, o.value, o.mask, o.coherent));
-            if stale {
+            if self.is_stale_absent(*page, absent) {
                 self.violation(
                     "VT-d 6.1",
                     format!("that {page:#x} of {space:?} is not there is cached and stale"),
                 );
             }
         }
+    }
+
+    /// Whether a page that was not there is by now. A link on the way may have become present without it: whoever maps a
+    /// neighbour owes the neighbour's invalidation.
+    fn is_stale_absent(&self, page: u64, absent: &Absent) -> bool {
+        let Some((origin, mut level)) = absent.from else { return false };
+        let Origin { mut at, value, mask, coherent } = origin;
+        if !self.changed(at, value, mask, coherent) {
+            return false;
+        }
+        if absent.nested {
+            // What follows lies at intermediate addresses.
+            return true;
+        }
+        // Present is bit 0 in first stages, bits 0 and 1 in second stages; the rest lies in the same places.
+        while self.memory.is_allocated(at)
+            && let Ok(now) = self.read(at, coherent)
+        {
+            if now & 3 == 0 {
+                return false;
+            }
+            if level <= 1 || second::PS.in_place(now) != 0 {
+                return true;
+            }
+            level -= 1;
+            let shift = second::PAGE_SHIFT + second::LEVEL_BITS * (u32::from(level) - 1);
+            at = PhysAddr(second::ADDRESS.in_place(now) + (page >> shift & 0x1ff) * 8);
+        }
+        true
     }
 
     /// Equal domain IDs, and for first stages equal PASIDs, must mean equal tables (6.2.1).

@@ -56,7 +56,8 @@ pub(super) struct Leaf {
 pub(super) struct Absent {
     pub reason: u64,
     pub nested: bool,
-    pub from: Option<Origin>,
+    /// The entry that said so, and the level of its table.
+    pub from: Option<(Origin, u8)>,
 }
 
 /// A cached entry on the way: how to get at the table of `level` that translates an address.

@@ -25,7 +25,7 @@ impl Unit {
     ) -> Result<Leaf, Stop> {
         let space = Space { domain: t.domain, pasid: Some(pasid) };
         if let Some(leaf) = self.caches.leaf(space, at) {
-            self.use_leaf(space, &leaf, write)?;
+            self.use_leaf(space, &leaf, write && (leaf.write || !table.write_protect))?;
             return Ok(leaf);
         }
         if let Some(absent) = self.caches.absent.get(&(space, at & !0xfff)) {
@@ -73,7 +73,7 @@ impl Unit {
         table: &First,
         at: u64,
         write: bool,
-        last: &mut Option<Origin>,
+        last: &mut Option<(Origin, u8)>,
     ) -> Result<Leaf, Stop> {
         let width = PAGE_SHIFT + LEVEL_BITS * u32::from(table.levels);
         let sign = (at as i64) >> (width - 1);
@@ -99,7 +99,7 @@ impl Unit {
                 Stop::from(if top { reason::FS_TOP_ACCESS } else { reason::FS_ACCESS })
             })?;
             let origin = Origin { at: from, value, mask: MEANT, coherent: table.coherent };
-            *last = Some(origin);
+            *last = Some((origin, level));
             if P.in_place(value) == 0 {
                 return Err(reason::FS_NOT_PRESENT.into());
             }

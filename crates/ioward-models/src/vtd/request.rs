@@ -3,7 +3,7 @@
 use super::{
     cache::{Leaf, Space},
     fault::{Fault, Stop, is_quiet_ahead},
-    meaning::{PasidTables, SourceMeaning, Translation},
+    meaning::{First, PasidTables, SourceMeaning, Translation},
     unit::Unit,
 };
 use crate::{Access, Outcome, Request};
@@ -160,7 +160,12 @@ impl Unit {
         let at = request.at.0;
         let write = request.access == Access::Write;
         match (&t.first, &t.second) {
-            (Some(first), _) => self.first(t, first, pasid.unwrap_or(0), at, write),
+            (Some(first), _) => {
+                // Only supervisors may be free of R/W.
+                let supervisor = request.pasid.is_some() && request.privileged;
+                let first = First { write_protect: first.write_protect || !supervisor, ..*first };
+                self.first(t, &first, pasid.unwrap_or(0), at, write)
+            }
             (None, Some(second)) => self.second(t.domain, t.scalable, second, at, write),
             (None, None) => self.pass_through(t, pasid, at),
         }

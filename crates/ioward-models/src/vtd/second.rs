@@ -53,7 +53,7 @@ impl Unit {
     ) -> Result<Leaf, Stop> {
         let space = Space { domain, pasid: None };
         if let Some(leaf) = self.caches.leaf(space, at) {
-            self.use_leaf(space, &leaf, write)?;
+            self.use_leaf(space, &leaf, write && leaf.write)?;
             return Ok(leaf);
         }
         if let Some(absent) = self.caches.absent.get(&(space, at & !0xfff)) {
@@ -76,7 +76,7 @@ impl Unit {
         walked
     }
 
-    /// A cached translation is used: a write may owe the dirty bit.
+    /// A cached translation is used: a `write` that is allowed may owe the dirty bit.
     pub fn use_leaf(&mut self, space: Space, leaf: &Leaf, write: bool) -> Result<(), Stop> {
         for origin in [leaf.from, leaf.second].iter().flatten() {
             if !self.memory.is_allocated(origin.at) {
@@ -87,7 +87,7 @@ impl Unit {
                 self.violation("VT-d 6.5.3.3", what);
             }
         }
-        if write && leaf.write && !leaf.dirty {
+        if write && !leaf.dirty {
             if let Some(from) = &leaf.from {
                 self.set_bits(from, leaf.dirty_bits.0, reason::FS_ACCESSED_NO_SNOOP)?;
             }
@@ -106,7 +106,7 @@ impl Unit {
         table: &Second,
         at: u64,
         write: bool,
-        last: &mut Option<Origin>,
+        last: &mut Option<(Origin, u8)>,
     ) -> Result<Leaf, Stop> {
         let bits = (PAGE_SHIFT + LEVEL_BITS * u32::from(table.levels)).min(self.config.address_bits.into());
         if at.checked_shr(bits).unwrap_or(0) != 0 {
@@ -130,7 +130,7 @@ impl Unit {
                 Stop::from(if top { reasons.top_access } else { reasons.access })
             })?;
             let origin = Origin { at: from, value, mask: MEANT, coherent: table.coherent };
-            *last = Some(origin);
+            *last = Some((origin, level));
             if R.in_place(value) == 0 && W.in_place(value) == 0 {
                 return Err(if write { reasons.write } else { reasons.read }.into());
             }

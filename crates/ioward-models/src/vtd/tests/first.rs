@@ -157,3 +157,22 @@ fn tables_outside_memory() {
     assert_eq!(bench.reason(), Some(0x73));
     bench.violated(&["VT-d 9.7"]);
 }
+
+#[test]
+fn a_refused_write_makes_nothing_dirty() {
+    for flags in [0x13, 0x03] {
+        let bench = first();
+        bench.pasid(1, [0x41, 0x0080_0005, 0x0111_0000 | flags]);
+        bench.put(0x0111_3028, 0x0120_0005);
+        assert_eq!(bench.write_as(1, 0x5000), None);
+        assert_eq!(bench.get(0x0111_3028), 0x0120_0025);
+        assert_eq!(bench.reason(), Some(0x85));
+        // A supervisor's, without WPE, does, cached or not.
+        let supervisor = Request { privileged: true, ..request(DEVICE, Some(1), 0x5000, Access::Write) };
+        let done = reached(bench.model.request(&supervisor)).is_some();
+        assert_eq!(done, flags == 0x03);
+        assert_eq!(bench.get(0x0111_3028), if done { 0x0120_0065 } else { 0x0120_0025 });
+        assert_eq!(bench.reason(), (!done).then_some(0x85));
+        bench.clean();
+    }
+}
