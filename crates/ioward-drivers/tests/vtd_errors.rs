@@ -10,7 +10,7 @@ use ioward_core::driver::{
     ApicTarget, AtcTarget, Blocked, Claim, Driver, Event, FaultCause, Flush, Hung, InterruptFrom,
     InterruptTo, Plan, Refused, RemapInterrupts, Requirements, Slot, Translation,
 };
-use ioward_drivers::vtd::{BringUp, BringUpError, Config, Interrupts, Message, Mode, VtD};
+use ioward_drivers::vtd::{BringUp, BringUpError, Config, Interrupts, Message, Mode, PageRequests, VtD};
 use ioward_types::{Iova, Pasid, PhysAddr, Root, SourceId, Span, Tag, describe};
 use put::Put;
 use vtd_bench::{Bench, CCMD, FSTS, Fault, GSTS, IQERCD, IQT, IRTA, PMEN, RTADDR, Registers, UNIT};
@@ -432,6 +432,61 @@ fn a_first_stage_flush_goes_to_every_pasid_that_the_carrier_hangs_at() {
     registers.take_descriptors();
     flush(&driver, tag, 1).unwrap();
     assert_eq!(registers.take_descriptors(), [of(0), of(0x54321)]);
+}
+
+#[test]
+fn what_fills_a_cache_is_forgotten_before_it_with_a_fence_between() {
+    // Context entries 1, PASID entries 7, translations 2 and 6, devices 3 and 8; 5 is a wait.
+    let (registers, driver) = unit(ECAP);
+    let tag = tag(&driver);
+    let slot = claim(&driver, 0, true);
+    install(&driver, &slot, None, tag, 0).unwrap();
+    registers.take_kinds();
+    install(&driver, &slot, None, tag, 0).unwrap();
+    assert_eq!(registers.take_kinds(), [1, 5, 2, 5, 3, 5]);
+    let span = Span { start: Iova(0), bytes: 4096 };
+    let atc = [AtcTarget { source: SOURCE, pasid: None }];
+    let what = Flush { tag, span, granule: 4096, tables_went: false, atc: &atc };
+    driver.flush(&[what, what]).unwrap();
+    assert_eq!(registers.take_kinds(), [2, 2, 5, 3, 3, 5]);
+
+    let (registers, driver) = unit(SCALABLE);
+    assert_eq!(registers.take_kinds(), [0; 0]);
+    let (second, first) = (self::tag(&driver), driver.tag(&planned(&driver, 20)).unwrap());
+    let slot = claim(&driver, 20, true);
+    install(&driver, &slot, None, second, 0).unwrap();
+    install(&driver, &slot, Some(Pasid(5)), first, 20).unwrap();
+    registers.take_kinds();
+    assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
+    assert_eq!(registers.take_kinds(), [1, 5, 7, 7, 5, 2, 6, 5, 3, 8, 5]);
+}
+
+#[test]
+fn bring_up_forgets_everything_in_order_unless_the_unit_does_by_itself() {
+    let remap = Config { interrupts: Interrupts::Remap { entries_log2: 8, x2apic: false }, ..config() };
+    // ESRTPS and ESIRTPS.
+    for (cap, kinds) in [(CAP, vec![1, 5, 7, 5, 2, 5, 4, 5]), (CAP | 3 << 62, vec![])] {
+        let (bench, registers) = registers(cap, SCALABLE);
+        VtD::bring_up(UNIT, registers, remap, &bench, BringUp::Cold).unwrap();
+        assert_eq!(registers.take_kinds(), kinds);
+    }
+}
+
+#[test]
+fn numbers_out_of_range_are_refused_before_anything_is_touched() {
+    let far = Config { queue_pages_log2: 8, ..config() };
+    let few = Config { interrupts: Interrupts::Remap { entries_log2: 0, x2apic: false }, ..config() };
+    let many = Config { interrupts: Interrupts::Remap { entries_log2: 17, x2apic: false }, ..config() };
+    let queue = PageRequests { pages_log2: 8, message: None };
+    let long = Config { page_requests: Some(queue), ..config() };
+    let narrow = Config::new(describe::VtD { host_bits: 12, ..describe::VtD::default() });
+    for wrong in [far, few, many, long, narrow] {
+        let (bench, registers) = registers(CAP, SCALABLE);
+        bench.take_log();
+        let refused = VtD::bring_up(UNIT, registers, wrong, &bench, BringUp::Cold);
+        assert!(matches!(refused.err(), Some(BringUpError::Config(_))));
+        assert!(bench.take_log().is_empty());
+    }
 }
 
 #[test]

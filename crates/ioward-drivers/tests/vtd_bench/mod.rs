@@ -266,6 +266,13 @@ impl Registers {
         all
     }
 
+    /// The kinds of all descriptors since the last call, 5 for waits, all of which are fences.
+    pub fn take_kinds(&self) -> Vec<u64> {
+        let all = std::mem::take(&mut self.state.lock().unwrap().descriptors);
+        assert!(all.iter().all(|words| words[0] & 0xf != 5 || words[0] & 1 << 6 != 0), "a wait is no fence");
+        all.iter().map(|words| words[0] & 0xf).collect()
+    }
+
     /// The register-based invalidations since the last call: CCMD and IOTLB as written, IVA before its IOTLB.
     pub fn take_commands(&self) -> Vec<u64> {
         std::mem::take(&mut self.state.lock().unwrap().commands)
