@@ -584,3 +584,44 @@ fn snooping_is_forced_where_it_is_asked_for() {
     assert_eq!(machine.model.snoops(&request), Some(false));
     machine.settled();
 }
+
+#[test]
+fn flushes_attaches_and_polls_run_at_once() {
+    for config in [VtdConfig::default(), VtdConfig::legacy(), VtdConfig::minimal()] {
+        let machine = Machine::new(config.clone());
+        let driver = machine.bring_up();
+        let bits = if config.scalable { 20 } else { 0 };
+        let shared = machine.on(&driver, bits);
+        let sources = [NIC, DISK];
+        std::thread::scope(|scope| {
+            for source in sources {
+                let (driver, shared, machine) = (&driver, &shared, &machine);
+                scope.spawn(move || {
+                    let device = machine.device(source, false);
+                    device.pasid((bits != 0).then_some(bits));
+                    for n in 0..60 {
+                        let slot = claim(driver, source, bits, false);
+                        driver.put(&slot, None, &shared.translation()).unwrap();
+                        assert_eq!(write(&device, None), Ok(()));
+                        if bits != 0 {
+                            driver.put(&slot, Some(Pasid(n + 1)), &shared.translation()).unwrap();
+                            assert_eq!(write(&device, Some(Pasid(n + 1))), Ok(()));
+                        }
+                        assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
+                        assert!(write(&device, None).is_err());
+                        assert_eq!(Driver::release(driver, slot, false), Blocked::Confirmed);
+                    }
+                });
+                scope.spawn(move || {
+                    for _ in 0..200 {
+                        driver.flush(&[flush_of(shared.tag, &[])]).unwrap();
+                        driver.poll(&mut |_| {});
+                    }
+                });
+            }
+        });
+        machine.settled();
+        driver.give_back(shared.tag).unwrap();
+        machine.settled();
+    }
+}

@@ -22,8 +22,9 @@ use ioward_spec::vtd::{
 };
 use ioward_types::{Mmio, PhysAddr, Platform, SourceId};
 
-/// More PASID directory entries of one source than this are not looked at; the source is then not adopted.
-const DIRECTORY: u64 = 1 << 14;
+/// How many PASID directory and table entries are looked at, all sources together; a source that needs more is not adopted.
+/// Tables that somebody made to keep this busy end there.
+const LOOKS: u32 = 1 << 22;
 
 /// What an adopting bring-up found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,6 +67,7 @@ pub(super) fn root_table<M: Mmio, P: Platform>(
         return Err(BringUpError::Adopt("there is no root table"));
     }
     let mut adopted = Adopted::default();
+    let mut looks = LOOKS;
     for bus in 0..root::ENTRIES as u64 {
         let unreadable = BringUpError::Adopt("the root table is not in memory");
         let words = pair(memory, base + bus * root::BYTES as u64).ok_or(unreadable)?;
@@ -90,7 +92,9 @@ pub(super) fn root_table<M: Mmio, P: Platform>(
                 }
                 let source = SourceId((bus as u32) << 8 | (half * count + n) as u32);
                 let known = match features.scalable {
-                    true => scalable_entry(features, memory, context + (n * bytes) as u64, &words),
+                    true => {
+                        scalable_entry(features, memory, context + (n * bytes) as u64, &words, &mut looks)
+                    }
                     false => legacy_entry(features, &words),
                 };
                 match known {
@@ -150,7 +154,13 @@ fn legacy_entry(features: &Features, words: &Pair) -> Option<Known> {
 }
 
 /// As above; every PASID behind the entry counts.
-fn scalable_entry(features: &Features, memory: &Memory<'_>, at: u64, words: &Pair) -> Option<Known> {
+fn scalable_entry(
+    features: &Features,
+    memory: &Memory<'_>,
+    at: u64,
+    words: &Pair,
+    looks: &mut u32,
+) -> Option<Known> {
     let upper = pair(memory, at + 16)?;
     let all = [words[0], words[1], upper[0], upper[1]];
     let reserved = all.iter().zip(scalable::RESERVED).any(|(word, mask)| word & mask != 0);
@@ -159,16 +169,15 @@ fn scalable_entry(features: &Features, memory: &Memory<'_>, at: u64, words: &Pai
     }
     // Requests without a PASID have entry zero of what this driver makes; what is adopted may have another.
     let entries = 1u64 << (scalable::PDTS.get(words) + 7);
-    if entries > DIRECTORY {
-        return None;
-    }
     let (mut domains, mut behind) = (Vec::new(), Vec::new());
     let base = scalable::PASIDDIRPTR.get_in_place(words);
     for index in 0..entries {
+        *looks = looks.checked_sub(1)?;
         let link = memory(PhysAddr(base + index * directory::BYTES as u64))?;
         if directory::P.of(link) == 0 {
             continue;
         }
+        *looks = looks.checked_sub(1 << TABLE_BITS)?;
         let table = directory::SMPTBLPTR.in_place(link);
         for n in 0..1u64 << TABLE_BITS {
             let piece = pair(memory, table + n * entry::BYTES as u64)?;

@@ -35,7 +35,8 @@ pub enum Interrupts {
     Remap {
         /// The table has `1 << n` entries, 1 to 16.
         entries_log2: u8,
-        /// Destinations have 32 bits (ECAP.EIM). Ignored where the unit lacks it.
+        /// Destinations have 32 bits (ECAP.EIM). Ignored where the unit lacks it. Whoever asks for it heeds DMAR's
+        /// X2APIC_OPT_OUT, if it turns x2APIC mode on for this.
         x2apic: bool,
     },
 }

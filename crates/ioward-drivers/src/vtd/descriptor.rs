@@ -107,6 +107,7 @@ impl Command {
             }
             Self::Device { source, pasid, block } => {
                 let (address, large) = device_range(block);
+                // Whose function a virtual one is, is not known here; its own ID only makes throttling coarser.
                 let function = if manner.throttle { u64::from(source.0) } else { 0 };
                 match pasid {
                     None => {
