@@ -70,19 +70,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
 
         // Memory first: what fails here leaves the IOMMU as it was found.
         let reach = Reach { coherent: features.coherent, below: features.below() };
-        let queue = |bits: u8, record: usize| Shared::new(platform, reach, record << bits);
         let on = wiring.is_on();
-        let ring = queue(config.command_queue, command_record::BYTES)?;
-        let commands = CommandQueue::new(ring, queue(0, 8)?, config.command_queue, on);
-        let memory = queue(config.fault_queue, fault::BYTES)?;
-        let faults = OutputQueue::new(memory, config.fault_queue, fault_queue::KIND, on);
-        let page_requests = match config.page_request_queue.filter(|_| features.ats) {
-            Some(bits) => {
-                let memory = queue(bits, page_request::BYTES)?;
-                Some(OutputQueue::new(memory, bits, page_request_queue::KIND, on))
-            }
-            None => None,
-        };
         let mut tags = Tags::new();
         let found = match state {
             BringUp::Adopt(memory) if translating => adopt::contexts(found, &features, memory, &mut tags),
@@ -90,17 +78,50 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         };
         let format = Format { extended: features.msi_flat };
         let levels = fewest_levels(format, config.last_source);
-        let mut directory = DeviceDirectory::new(platform, reach, format, levels)?;
-        let adopted = found.preset(&mut directory)?;
-        let mut nothing = None;
-        if features.ats {
-            let walk = empty_table(platform, reach, &features)?;
-            let id = tags.of(walk.stage).take().unwrap_or(0);
-            let allowed = Allowed { ats: true, page_requests: false };
-            nothing = Some(context::table(allowed, &walk, id, None));
-        }
-        // A directory in which nothing is valid, however many levels it is taken to have.
-        let probe = Shared::new(platform, reach, PAGE)?;
+        let page_request_bits = config.page_request_queue.filter(|_| features.ats);
+        let sizes = [
+            Some(command_record::BYTES << config.command_queue),
+            Some(8),
+            Some(fault::BYTES << config.fault_queue),
+            page_request_bits.map(|bits| page_request::BYTES << bits),
+            features.ats.then_some(empty_table(&features).2),
+            // A directory in which nothing is valid, however many levels it is taken to have.
+            Some(PAGE),
+        ];
+        let memory = all_or_none(platform, reach, sizes)?;
+        let made = DeviceDirectory::new(platform, reach, format, levels).and_then(|mut directory| {
+            match found.preset(&mut directory) {
+                Ok(adopted) => Ok((directory, adopted)),
+                Err(out) => {
+                    // SAFETY: the IOMMU was never told of it.
+                    unsafe { directory.free() };
+                    Err(out)
+                }
+            }
+        });
+        let (memory, directory, adopted) = match (memory, made) {
+            ([Some(ring), Some(done), Some(faults), page_requests, nothing, Some(probe)], Ok((d, a))) => {
+                ((ring, done, faults, page_requests, nothing, probe), d, a)
+            }
+            (memory, made) => {
+                // SAFETY: the IOMMU was never told of any.
+                memory.into_iter().flatten().for_each(|memory| unsafe { memory.free() });
+                return Err(made.err().unwrap_or(OutOfMemory).into());
+            }
+        };
+        let (ring, done, faults, page_requests, nothing, probe) = memory;
+        let commands = CommandQueue::new(ring, done, config.command_queue, on);
+        let faults = OutputQueue::new(faults, config.fault_queue, fault_queue::KIND, on);
+        let page_requests = page_requests
+            .zip(page_request_bits)
+            .map(|(memory, bits)| OutputQueue::new(memory, bits, page_request_queue::KIND, on));
+        let nothing = nothing.map(|root| {
+            // Its memory is never given back.
+            let (stage, mode, _) = empty_table(&features);
+            let walk = Walk { stage, ppn: root.ppn(), mode, dirty: false };
+            let id = tags.of(stage).take().unwrap_or(0);
+            context::table(Allowed { ats: true, page_requests: false }, &walk, id, None)
+        });
 
         let mut iommu = Self {
             id,
@@ -122,10 +143,10 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let levels = iommu.find_levels(levels, &probe)?;
         // SAFETY: the IOMMU is Off, and nothing of what is not valid is cached (2.7).
         unsafe { probe.free() };
-        if levels != iommu.entries.get_mut().directory.levels() {
-            let mut directory = DeviceDirectory::new(platform, reach, format, levels)?;
-            iommu.adopted = found.preset(&mut directory)?;
-            iommu.entries.get_mut().directory = directory;
+        let entries = iommu.entries.get_mut();
+        if levels != entries.directory.levels() {
+            entries.directory.empty(levels);
+            iommu.adopted = found.preset(&mut entries.directory)?;
         }
         iommu.translate()?;
         Ok(iommu)
@@ -210,13 +231,31 @@ fn fewest_levels(format: Format, last_source: u32) -> u8 {
     (1..3).find(|&levels| last_source >> format.reach(levels) == 0).unwrap_or(3)
 }
 
-/// A table in which nothing is mapped.
-fn empty_table<P: Platform>(platform: &P, reach: Reach, features: &Features) -> Result<Walk, OutOfMemory> {
-    let (stage, mode, bytes) = match features.second_levels {
+/// Stage, mode and bytes of a table in which nothing is mapped.
+fn empty_table(features: &Features) -> (Stage, u64, usize) {
+    match features.second_levels {
         0 => (Stage::First, iosatp_mode::SV39, PAGE),
         _ => (Stage::Second, iohgatp_mode::SV39X4, 4 * PAGE),
-    };
-    let root = Shared::new(platform, reach, bytes)?;
-    // It is never given back.
-    Ok(Walk { stage, ppn: root.ppn(), mode, dirty: false })
+    }
+}
+
+/// Memory of the sizes that are asked for, in bytes: all of it or none.
+fn all_or_none<P: Platform, const N: usize>(
+    platform: &P,
+    reach: Reach,
+    sizes: [Option<usize>; N],
+) -> Result<[Option<Shared<P>>; N], OutOfMemory> {
+    let mut made = [const { None }; N];
+    for n in 0..N {
+        let Some(bytes) = sizes[n] else { continue };
+        match Shared::new(platform, reach, bytes) {
+            Ok(memory) => made[n] = Some(memory),
+            Err(out) => {
+                // SAFETY: nobody was ever told of any.
+                made.into_iter().flatten().for_each(|memory: Shared<P>| unsafe { memory.free() });
+                return Err(out);
+            }
+        }
+    }
+    Ok(made)
 }

@@ -84,6 +84,30 @@ impl<P: Platform> DeviceDirectory<P> {
         self.levels
     }
 
+    /// Makes it one of so many levels in which every source is blocked. The IOMMU does not know of it yet.
+    pub fn empty(&mut self, levels: u8) {
+        (0..PAGE).step_by(8).for_each(|offset| self.root.store(offset, 0));
+        // SAFETY: the IOMMU was never told of them.
+        self.below().for_each(|table| unsafe { table.free() });
+        self.levels = levels;
+    }
+
+    fn below(&mut self) -> impl Iterator<Item = Shared<P>> + use<P> {
+        let leaves = core::mem::take(&mut self.leaves);
+        core::mem::take(&mut self.middles).into_values().chain(leaves.into_values())
+    }
+
+    /// Gives its memory back.
+    ///
+    /// # Safety
+    /// The IOMMU was never told of it.
+    pub unsafe fn free(mut self) {
+        // SAFETY: as promised by the caller.
+        self.below().for_each(|table| unsafe { table.free() });
+        // SAFETY: as above.
+        unsafe { self.root.free() };
+    }
+
     /// The root's page number.
     pub fn ppn(&self) -> u64 {
         self.root.ppn()
