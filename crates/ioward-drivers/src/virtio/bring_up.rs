@@ -49,7 +49,12 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
         unit.negotiate(accepted).inspect_err(|_| unit.fail())?;
         let made = Self::prepare(&unit, accepted, &settings).inspect_err(|_| unit.fail());
         let (features, requests, events) = made?;
-        Ok(Self::start(unit, features, requests, events))
+        let driver = Self::start(unit, features, requests, events);
+        // The last steps are writes, which nobody answers.
+        match driver.unit.transport.status() {
+            u8::MAX => Err(BringUpError::Absent),
+            _ => Ok(driver),
+        }
     }
 
     /// What the device can do, and all memory, filled, with no device told of it.
