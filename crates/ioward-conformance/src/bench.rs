@@ -137,6 +137,9 @@ pub struct Facts {
     pub plain: Option<Format>,
     /// What serves a group with PASIDs; none where there are no PASIDs.
     pub with_pasids: Option<Format>,
+    /// Hardware sees a store once a barrier orders it. False where that takes a command (write buffers), and where there is
+    /// nothing in memory that blocks a source: hardware that hangs then goes on with what it has.
+    pub stores_are_seen: bool,
     /// A newly made mapping needs a flush.
     pub flush_after_map: bool,
     /// A source can be put on physical addresses as they are.

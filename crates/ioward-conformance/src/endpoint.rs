@@ -24,8 +24,13 @@ pub enum Reach {
     Silenced,
 }
 
-/// The first IOVA of a page by PASID, to (physical address, bytes, writable).
-type Cache = BTreeMap<(Option<Pasid>, u64), (u64, u64, bool)>;
+#[derive(Default)]
+struct Cache {
+    /// The first IOVA of a page by PASID, to (physical address, bytes, writable).
+    pages: BTreeMap<(Option<Pasid>, u64), (u64, u64, bool)>,
+    /// How often it was told to forget: an answer that was under way meanwhile is not kept.
+    told: u64,
+}
 
 /// A device. Clones are the same device. It obeys the subsystem as a [`DeviceControl`], and starts with bus mastering on,
 /// PASIDs allowed and ATS off.
@@ -49,7 +54,9 @@ fn lock(cache: &Mutex<Cache>) -> MutexGuard<'_, Cache> {
 
 impl AtcSink for Sink {
     fn invalidate(&self, what: AtcSpan) -> bool {
-        lock(&self.0).retain(|&(pasid, start), &mut (_, bytes, _)| {
+        let mut cache = lock(&self.0);
+        cache.told += 1;
+        cache.pages.retain(|&(pasid, start), &mut (_, bytes, _)| {
             let concerned = what.global || pasid == what.pasid;
             let inside = what.span.is_none_or(|span| span.overlaps(&Span { start: Iova(start), bytes }));
             !(concerned && inside)
@@ -118,11 +125,15 @@ impl Endpoint {
     }
 
     fn fetch(&self, request: &Request) -> Option<(u64, bool)> {
+        let told = lock(&self.0.cache).told;
         match self.0.model.translate_ahead(request) {
             Outcome::To { at, page, writable } => {
                 let mask = page - 1;
                 let entry = (at.0 & !mask, page, writable);
-                lock(&self.0.cache).insert((request.pasid, request.at.0 & !mask), entry);
+                let mut cache = lock(&self.0.cache);
+                if cache.told == told {
+                    cache.pages.insert((request.pasid, request.at.0 & !mask), entry);
+                }
                 Some((at.0, writable))
             }
             _ => None,
@@ -133,7 +144,7 @@ impl Endpoint {
         let cache = lock(&self.0.cache);
         let first = (request.pasid, 0);
         let (&(_, start), &(to, bytes, writable)) =
-            cache.range(first..=(request.pasid, request.at.0)).next_back()?;
+            cache.pages.range(first..=(request.pasid, request.at.0)).next_back()?;
         (request.at.0 - start < bytes).then_some((to + (request.at.0 - start), writable))
     }
 
@@ -180,7 +191,7 @@ impl DeviceControl for Endpoint {
     fn reset(&self) -> Result<(), Nanos> {
         self.0.ats.store(false, Ordering::SeqCst);
         self.0.bus_master.store(false, Ordering::SeqCst);
-        lock(&self.0.cache).clear();
+        lock(&self.0.cache).pages.clear();
         Ok(())
     }
 }

@@ -50,6 +50,7 @@
 //!             plan_for_pasids: 0,
 //!             plain: Some(Format::AmdV1),
 //!             with_pasids: Some(Format::AmdV2),
+//!             stores_are_seen: true,
 //!             flush_after_map: false,
 //!             identity: true,
 //!             foreign: true,

@@ -47,6 +47,7 @@ macro_rules! __each_check {
             invalidation::unmap_under_running_dma,
             caches::a_flush_reaches_devices,
             caches::the_iommu_forgets_first,
+            caches::a_flush_may_name_a_blocked_device,
             caches::a_device_that_is_gone_is_told_nothing,
             caches::a_deaf_device_keeps_nobody,
             caches::a_slow_device_is_waited_for,

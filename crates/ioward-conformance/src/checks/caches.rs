@@ -123,6 +123,45 @@ pub fn the_iommu_forgets_first<B: Bench>(make: &dyn Fn() -> B) {
     rig.settled();
 }
 
+/// A flush may name a device whose source is blocked, or is being blocked and attached all the time: whoever unmaps has read
+/// the targets before.
+pub fn a_flush_may_name_a_blocked_device<B: Bench>(make: &dyn Fn() -> B) {
+    if there_are_none(make) {
+        return;
+    }
+    let Scene { rig, driver, space, slot, device, granule, page } = Scene::new(make);
+    let atc = [target(device.source().0, None)];
+    block(&driver, &slot, None);
+    space.take_out(AT, granule, &atc);
+    put(&driver, &slot, None, &space.translation());
+    space.map(AT, page, granule);
+    assert_eq!(device.write(None, AT), Reach::To(page));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                block(&driver, &slot, None);
+                put(&driver, &slot, None, &space.translation());
+                std::thread::yield_now();
+            }
+        });
+        let mut wrong = None;
+        for round in 0..60 {
+            let at = AT + (1 + round % 5) * granule;
+            space.map(at, page, granule);
+            let _ = device.write(None, at);
+            let taken = space.unmap(at, granule);
+            let flushed = space.flush(taken, &atc);
+            if flushed.is_err() || device.write(None, at) != Reach::Blocked {
+                wrong = wrong.or(Some((round, flushed)));
+            }
+        }
+        done.store(true, Ordering::Release);
+        assert_eq!(wrong, None, "sound hardware");
+    });
+    rig.settled();
+}
+
 /// To a device that was pulled nothing is sent, and nothing of it is waited for.
 pub fn a_device_that_is_gone_is_told_nothing<B: Bench>(make: &dyn Fn() -> B) {
     if there_are_none(make) {

@@ -62,12 +62,16 @@ pub fn a_tag_that_was_not_confirmed_is_withheld<B: Bench>(make: &dyn Fn() -> B) 
     let plan = space.plan;
     block(&driver, &slot, None);
     rig.bench.hang(true);
-    if untag(&driver, space.tag).is_ok() {
-        // It was confirmed before, by what blocked the source; then it may be used again, and must be sound.
-        assert!(rig.facts.plain.is_none(), "hung, and a flush is confirmed");
+    let gave_back = untag(&driver, space.tag);
+    rig.bench.hang(false);
+    if gave_back.is_ok() {
+        // What blocked the source left nothing under it; then it may be used again, and is sound.
+        let next = Space::new(&rig, &driver, 0);
+        put(&driver, &slot, None, &next.translation());
+        stays_out(rig.device(rig.facts.sources[0]).write(None, AT), "nothing is mapped in the next one");
+        rig.settled();
         return;
     }
-    rig.bench.hang(false);
     let given: BTreeSet<_> = (0..300).map_while(|_| driver.tag(&plan).ok()).collect();
     assert!(!given.is_empty(), "the others are to be had");
     assert!(!given.contains(&space.tag), "caches may still hold it");

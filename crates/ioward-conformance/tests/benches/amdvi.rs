@@ -59,6 +59,7 @@ impl Bench for Bed {
             plan_for_pasids: self.plan_for_pasids,
             plain: Some(if self.plan_for_pasids == 0 { Format::AmdV1 } else { Format::AmdV2 }),
             with_pasids: guest.then_some(Format::AmdV2),
+            stores_are_seen: true,
             flush_after_map: config.np_cache,
             identity: true,
             foreign: true,

@@ -2,7 +2,10 @@
 #![allow(dead_code, reason = "each test has a use for some")]
 
 pub mod amdvi;
+pub mod riscv;
 pub mod smmuv3;
+pub mod virtio;
+pub mod vtd;
 
 use ioward_models::{Memory, Violations};
 use ioward_types::PhysAddr;

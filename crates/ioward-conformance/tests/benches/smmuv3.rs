@@ -61,6 +61,7 @@ impl Bench for Bed {
             plan_for_pasids: self.plan_for_pasids,
             plain: Some(plain),
             with_pasids: (features.stage1 && features.ssid_bits > 0).then_some(Format::ArmStage1),
+            stores_are_seen: true,
             flush_after_map: false,
             identity: true,
             foreign: true,
