@@ -228,6 +228,8 @@ impl Rig {
                 let mut config = amdvi::Config::new(described, last_source);
                 config.capability_header = Some(amd.config().capability()[0]);
                 config.coherent = amd.config().coherent;
+                config.interrupts = true;
+                config.x2apic = true;
                 let cold = amdvi::BringUp::Cold;
                 let amd = amdvi::AmdVi::bring_up(id, registers, config, platform, cold);
                 Arc::new(amd.map_err(RigError::Amd)?)
@@ -235,8 +237,10 @@ impl Rig {
             (Model::Vtd(_), told) => {
                 let described =
                     if let Some(Told::Vtd(described)) = told { described } else { Default::default() };
-                let (config, cold) = (vtd::Config::new(described), vtd::BringUp::Cold);
-                let vtd = vtd::VtD::bring_up(id, registers, config, platform, cold);
+                let interrupts =
+                    vtd::Interrupts::Remap { entries_log2: 10, x2apic: !described.x2apic_opt_out };
+                let config = vtd::Config { interrupts, ..vtd::Config::new(described) };
+                let vtd = vtd::VtD::bring_up(id, registers, config, platform, vtd::BringUp::Cold);
                 Arc::new(vtd.map_err(RigError::Vtd)?)
             }
             (Model::RiscV(_), told) => {

@@ -1,6 +1,6 @@
 //! What happens on the embedded machine before everything is proven of everybody.
 
-use super::{AMD, SMMU_NARROW, SMMU_WIDE, add, source, table::Stage2};
+use super::{AMD, RISCV, SMMU_NARROW, SMMU_WIDE, VTD, add, source, table::Stage2};
 use crate::{
     checks::Checks,
     rig::RigError,
@@ -99,13 +99,27 @@ pub fn formats(running: &mut Running) {
         ("fpga.far", &[Format::AmdV1]),
         ("nvme", &[Format::AmdV2]),
         ("pci.sound", &[Format::AmdV1]),
+        ("xpu", &[Format::VtdFirst]),
+        ("audio", &[Format::VtdSecond]),
+        ("npu", &[Format::RiscvFirst]),
+        ("eth", &[Format::RiscvSecond]),
+        ("vnic", &[]),
+        ("bridge.near", &[Format::VtdSecond]),
+        ("bridge.far", &[]),
     ];
     for (name, formats) in expected {
         let found = running.members.iter().find(|member| member.name == name);
         let seen = found.map(|member| formats_of(running, member)).unwrap_or_default();
         running.checks.expect("formats", seen == formats, || format!("{name} is on {seen:?}"));
     }
-    for (one, other) in [("camera.a", "camera.b"), ("fpga.near", "fpga.far"), ("pci.sound", "pci.tuner")] {
+    let together = [
+        ("camera.a", "camera.b"),
+        ("fpga.near", "fpga.far"),
+        ("pci.sound", "pci.tuner"),
+        ("vdisk.a", "vdisk.b"),
+        ("bridge.near", "bridge.far"),
+    ];
+    for (one, other) in together {
         let group = |name: &str| running.members.iter().find(|member| member.name == name)?.group();
         let (one, other) = (group(one), group(other));
         running.checks.expect("formats", one.is_some() && one == other, || {
@@ -151,9 +165,15 @@ fn reads(engine: &DmaEngine, mapping: &Mapped, byte: u8) -> bool {
     engine.read(None, mapping.iova(), &mut seen).is_ok() && seen == [byte; 16]
 }
 
-/// On both kinds of IOMMU: a device with PASIDs is plugged into the group of one that is busy.
+/// On each kind of IOMMU that has PASIDs: a device with PASIDs is plugged into the group of one that is busy.
 pub fn hot_add(running: &mut Running) {
-    for (iommu, disk, accel) in [(AMD, "disk", "accel"), (SMMU_WIDE, "disk.arm", "accel.arm")] {
+    let pairs = [
+        (AMD, "disk", "accel"),
+        (SMMU_WIDE, "disk.arm", "accel.arm"),
+        (VTD, "disk.intel", "accel.intel"),
+        (RISCV, "disk.riscv", "accel.riscv"),
+    ];
+    for (iommu, disk, accel) in pairs {
         let joins = [source(iommu, 0x90), source(iommu, 0x91)];
         let busy = add(running, disk, &[(iommu, 0x90)], false, |desc| desc.joins = &joins);
         let before = formats_of(running, &running.members[busy]);

@@ -13,6 +13,10 @@
 //! | `sensor` | its IOMMU comes up late |
 //! | `legacy` | cannot be attached: its SMMU has no entry that far |
 //! | `unknown` | blocked by policy |
+//! | `xpu`, `audio` | PASIDs and ATS behind VT-d, and a device without |
+//! | `npu`, `eth` | the same behind a RISC-V IOMMU |
+//! | `vnic`, `vdisk.a`, `vdisk.b` | behind a virtio-iommu, which has no tables; the last two are one group |
+//! | `bridge.near`, `bridge.far` | one group that spans a VT-d unit and a virtio-iommu: a table and requests hold the same |
 //! | `disk`, `accel` | `accel` has PASIDs and is plugged in while `disk` does DMA: the live domain changes tables |
 //! | `vm.nic` | owned by a hypervisor for a while: an unbound domain, then its own stage 2 table |
 //! | `vgpu` | mediated: has an owner and no domain |
@@ -21,14 +25,17 @@ mod acts;
 mod table;
 
 use crate::{
-    rig::{Endpoint, Rig, RigError},
+    rig::{Endpoint, Rig, RigError, Told},
     running::{Running, Unit, UnitState, UnitTraits},
 };
 use ioward::{
     core::{DefaultKind, DeviceDesc, PasidOffer, Policy, Region, RegionKind, Source},
-    types::{Attributes, IommuId, PhysAddr, Platform, SourceId, Span},
+    types::{Attributes, IommuId, PhysAddr, Platform, SourceId, Span, describe::VtD},
 };
-use ioward_models::{amdvi::AmdViConfig, smmuv3::Features};
+use ioward_models::{
+    amdvi::AmdViConfig, riscv::Features as RiscVFeatures, smmuv3::Features, virtio::VirtioIommuConfig,
+    vtd::VtdConfig,
+};
 
 /// The SMMUv3 with both stages and 48 bits.
 const SMMU_WIDE: u32 = 0;
@@ -36,6 +43,12 @@ const SMMU_WIDE: u32 = 0;
 const SMMU_NARROW: u32 = 1;
 /// The AMD-Vi.
 const AMD: u32 = 2;
+/// The VT-d unit, in scalable mode.
+const VTD: u32 = 3;
+/// The RISC-V IOMMU.
+const RISCV: u32 = 4;
+/// The virtio-iommu.
+const VIRTIO: u32 = 5;
 
 fn source(iommu: u32, source: u32) -> Source {
     (IommuId(iommu), SourceId(source))
@@ -56,11 +69,13 @@ pub fn build(policy: Policy) -> Result<Running, RigError> {
     build_with(policy, |_| {})
 }
 
-/// The same, and `prepare` is called when two IOMMUs have come up and no device is there: the place to break something.
+/// The same, and `prepare` is called when all IOMMUs but one have come up and no device is there: the place to break something.
 pub fn build_with(policy: Policy, prepare: impl FnOnce(&mut Running)) -> Result<Running, RigError> {
     let mut running = place(policy);
     running.rig.start(SMMU_WIDE)?;
-    running.rig.start(AMD)?;
+    for id in [AMD, VTD, RISCV, VIRTIO] {
+        running.rig.start(id)?;
+    }
     prepare(&mut running);
     acts::late_iommu(&mut running)?;
     served(&mut running);
@@ -91,7 +106,13 @@ fn place(policy: Policy) -> Running {
     rig.smmu(SMMU_WIDE, wide);
     rig.smmu(SMMU_NARROW, narrow);
     let amd_pasids = amd.pasid_bits;
+    let vtd = VtdConfig::default();
+    let vtd_pasids = vtd.pasid_bits;
     rig.amd(AMD, amd);
+    rig.vtd(VTD, vtd);
+    rig.tell(VTD, Told::Vtd(VtD { interrupt_remapping: true, ..VtD::default() }));
+    rig.riscv(RISCV, RiscVFeatures::default());
+    rig.virtio(VIRTIO, VirtioIommuConfig::default());
     let mut running = Running::new(rig);
     acts::declare(&mut running.checks);
     let unit = |id, name: &str, kind: &str, pasid_bits| Unit {
@@ -106,6 +127,9 @@ fn place(policy: Policy) -> Running {
         unit(SMMU_WIDE, "wide: both stages, 48 bits", "SMMUv3", wide.ssid_bits),
         unit(SMMU_NARROW, "narrow: stage 2, 40 bits", "SMMUv3", 0),
         unit(AMD, "v1 and v2 tables", "AMD-Vi", amd_pasids),
+        unit(VTD, "scalable mode, both stages", "VT-d", vtd_pasids),
+        unit(RISCV, "both stages, 57 bits", "RISC-V IOMMU", 20),
+        unit(VIRTIO, "by request", "virtio-iommu", 0),
     ];
     running
 }
@@ -150,6 +174,17 @@ fn served(running: &mut Running) {
     add(running, "pci.tuner", &[(AMD, 0x200)], false, |_| {});
     add(running, "dock.disk", &[(AMD, 0x300)], true, |desc| desc.trusted = false);
     add(running, "unknown", &[(AMD, 0x310)], false, |_| {});
+    for (iommu, rich, plain) in [(VTD, "xpu", "audio"), (RISCV, "npu", "eth")] {
+        add(running, rich, &[(iommu, 0x100)], true, |desc| desc.pasid = PasidOffer::bits(8));
+        add(running, plain, &[(iommu, 0x08)], false, |_| {});
+    }
+    add(running, "vnic", &[(VIRTIO, 0x08)], false, |_| {});
+    let disks = [source(VIRTIO, 0x10), source(VIRTIO, 0x11)];
+    add(running, "vdisk.a", &[(VIRTIO, 0x10)], false, |desc| desc.joins = &disks);
+    add(running, "vdisk.b", &[(VIRTIO, 0x11)], false, |desc| desc.joins = &disks);
+    let bridge = [source(VTD, 0x30), source(VIRTIO, 0x30)];
+    add(running, "bridge.near", &[(VTD, 0x30)], false, |desc| desc.joins = &bridge);
+    add(running, "bridge.far", &[(VIRTIO, 0x30)], false, |desc| desc.joins = &bridge);
 }
 
 /// Two pages that firmware keeps something in.

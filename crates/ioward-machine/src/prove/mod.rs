@@ -14,6 +14,7 @@
 //! | `neighbours` | the pages before and after its own |
 //! | `pasid` | an address space behind a PASID, and PASIDs that were not granted |
 //! | `regions` | what firmware requires it to reach, from the first instant |
+//! | `interrupts` | messages: its own, made-up ones, other devices' |
 //! | `kept-off` | everything, by devices that are refused, waiting or blocked |
 //! | `faults` | that a forbidden request is reported with its device and address |
 //! | `bytes` | at the end of it, every byte of every buffer |
@@ -23,6 +24,7 @@
 
 mod canaries;
 mod forbidden;
+mod interrupts;
 mod leave;
 mod own;
 mod pasids;
@@ -45,7 +47,7 @@ pub struct Progress {
 }
 
 /// Every claim, in the order of the report.
-const CLAIMS: [(&str, &str); 14] = [
+const CLAIMS: [(&str, &str); 15] = [
     ("own", "a device reads and writes its own memory"),
     ("read-only", "a device cannot write what is mapped for reading"),
     ("equal", "another group's IOVA that is its own too means its own bytes"),
@@ -54,6 +56,7 @@ const CLAIMS: [(&str, &str); 14] = [
     ("neighbours", "the pages around its own lead nowhere"),
     ("pasid", "a PASID reaches its own address space and nothing else"),
     ("regions", "a region that firmware requires is reached from the first instant"),
+    ("interrupts", "where interrupts are remapped, a device raises its own and nobody else's"),
     ("kept-off", "a refused, waiting, blocked or unserved device gets nothing"),
     ("faults", "a forbidden request is reported with its device and address"),
     ("bytes", "every byte of every group's memory is as its own devices left it"),
@@ -73,6 +76,7 @@ pub fn prove(running: &mut Running, progress: &mut dyn FnMut(Progress)) {
     own::check(running, &mut canaries, progress);
     forbidden::check(running, &mut canaries, progress);
     pasids::check(running, &canaries, progress);
+    interrupts::check(running, &canaries);
     leave::kept_off(running, &canaries);
     for index in 0..running.members.len() {
         running.check_regions(index, "while everybody runs");
