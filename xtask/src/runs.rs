@@ -15,15 +15,26 @@ const EMBEDDED: Duration = Duration::from_secs(5);
 /// No table may take longer.
 const TABLE: Duration = Duration::from_secs(60);
 /// Folders of the corpus, and the ending of the files in them that are run.
-const FOLDERS: [(&str, &str); 4] =
-    [("acpi/IVRS", "dat"), ("acpi/IORT", "dat"), ("dtb", "dtb"), ("dtb-qemu", "dtb")];
-/// Tables that are truly broken, so that 2 is the right exit code: templates with fields left empty, and two that a test
-/// suite broke on purpose.
-const BROKEN: [&str; 4] = [
+const FOLDERS: [(&str, &str); 7] = [
+    ("acpi/DMAR", "dat"),
+    ("acpi/IVRS", "dat"),
+    ("acpi/IORT", "dat"),
+    ("acpi/RIMT", "dat"),
+    ("acpi/VIOT", "dat"),
+    ("dtb", "dtb"),
+    ("dtb-qemu", "dtb"),
+];
+/// Tables that are truly broken, so that 2 is the right exit code: templates with fields left empty, three that a test
+/// suite broke on purpose, and two machines whose firmware puts an IOMMU at address zero.
+const BROKEN: [&str; 8] = [
     "acpica-template-ivrs.dat",
     "fwts-ivrs-0001-acpidump-0002.dat",
     "acpica-template-iort.dat",
     "fwts-iort-0001-acpidump-0002.dat",
+    "acpica-template-dmar.dat",
+    "lhw-Note-Lenovo-IdeaPadFlex_15_20309-D19FB82D46CF.dat",
+    "lhw-Note-Lenovo-ThinkPad_E15_Gen_2_20TD0005MH-188EB681251A.dat",
+    "fwts-viot-0001-acpidump-0002.dat",
 ];
 
 /// The embedded machine, then the corpus.

@@ -121,9 +121,11 @@ impl State {
                     ),
                 );
             }
-            if changed.contains(&d::FSC_PPN.word) {
-                self.seen_pcs.retain(|(owner, _), _| *owner != device);
-            }
+        }
+        // What processes were seen hung from another directory, or from a context that was elsewhere.
+        let word = d::FSC_PPN.word;
+        if before.is_none_or(|before| before.at != at || before.what.0.get(word) != context.0.get(word)) {
+            self.seen_pcs.retain(|(owner, _), _| *owner != device);
         }
         if context.misconfigured(&self.features, self.regs.fctl).is_some() {
             return;
