@@ -110,7 +110,7 @@ impl<P: Platform> InterruptTable<P> {
 
     fn store(&self, index: u16, entry: u128) {
         let index = usize::from(index);
-        let (at, bytes) = if self.kind.wide { (index * 16, 16) } else { (index * 4 & !7, 8) };
+        let (at, bytes) = if self.kind.wide { (index * 16, 16) } else { ((index * 4) & !7, 8) };
         if !self.kind.wide {
             let shift = index % 2 * 32;
             let (entry, keep) = ((entry as u64) << shift, !(0xffff_ffff << shift));

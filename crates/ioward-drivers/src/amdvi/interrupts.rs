@@ -3,6 +3,7 @@
 use super::command::Command;
 use super::driver::AmdVi;
 use super::interrupt_table::{self, ENTRIES, InterruptTable, Kind};
+use alloc::collections::btree_map::Entry;
 use ioward_core::driver::{
     Delivery, Hung, InterruptCapabilities, InterruptEntries, InterruptFrom, InterruptMessage, InterruptTo,
     Refused, RemapInterrupts,
@@ -78,12 +79,12 @@ impl<M: Mmio, P: Platform> RemapInterrupts for AmdVi<M, P> {
         // The device table entry changes under the lock of sources, as an attach changes its other half.
         let _sources = self.sources.lock();
         let mut tables = self.interrupt_tables.lock();
-        if !tables.contains_key(&key) {
+        if let Entry::Vacant(place) = tables.entry(key) {
             let table = InterruptTable::new(&self.unit.platform, self.kind(), self.unit.coherent)?;
             let word = table.open(self.table.interrupts(key));
             self.unit.platform.publish();
             // From here on the table stays: hardware may read it for as long as there is this IOMMU.
-            tables.insert(key, table);
+            place.insert(table);
             self.table.set_interrupts(key, word)?;
             drop(tables);
             self.forget_place(key)?;
