@@ -9,6 +9,7 @@ use super::driver::VtD;
 use super::interrupt_entry;
 use super::memory::{Pair, Reach, Shared};
 use alloc::{boxed::Box, vec};
+use core::ops::Range;
 use ioward_core::driver::{
     Hung, InterruptCapabilities, InterruptEntries, InterruptFrom, InterruptMessage, InterruptTo, Refused,
     RemapInterrupts,
@@ -16,12 +17,25 @@ use ioward_core::driver::{
 use ioward_spec::vtd::{interrupts::BYTES, registers::irta};
 use ioward_types::{Mmio, OutOfMemory, Platform};
 
+fn has(bits: &[u64], index: u32) -> bool {
+    bits.get(index as usize / 64).is_some_and(|word| word & 1 << (index % 64) != 0)
+}
+
+fn set(bits: &mut [u64], index: u32, on: bool) {
+    if let Some(word) = bits.get_mut(index as usize / 64) {
+        let bit = 1 << (index % 64);
+        *word = if on { *word | bit } else { *word & !bit };
+    }
+}
+
 /// The table, and who has what of it.
 pub(super) struct InterruptTable<P: Platform> {
     entries: Shared<P>,
     log2: u8,
     /// A bit for each entry.
     used: Box<[u64]>,
+    /// Entries that were made not present without a confirmation: a cache may hold what they were.
+    unsure: Box<[u64]>,
     /// Destinations have 32 bits.
     pub wide: bool,
 }
@@ -31,7 +45,7 @@ impl<P: Platform> InterruptTable<P> {
     pub fn new(platform: &P, reach: Reach, log2: u8, wide: bool) -> Result<Self, OutOfMemory> {
         let entries = Shared::new(platform, reach, BYTES << log2)?;
         let used = vec![0; (1usize << log2).div_ceil(64)].into_boxed_slice();
-        Ok(Self { entries, log2, used, wide })
+        Ok(Self { entries, log2, unsure: used.clone(), used, wide })
     }
 
     /// Gives the memory back.
@@ -55,14 +69,29 @@ impl<P: Platform> InterruptTable<P> {
     }
 
     fn is_used(&self, index: u32) -> bool {
-        self.used.get(index as usize / 64).is_some_and(|word| word & 1 << (index % 64) != 0)
+        has(&self.used, index)
     }
 
     fn mark(&mut self, index: u32, used: bool) {
-        if let Some(word) = self.used.get_mut(index as usize / 64) {
-            let bit = 1 << (index % 64);
-            *word = if used { *word | bit } else { *word & !bit };
+        set(&mut self.used, index, used);
+    }
+
+    /// Makes entries not present. Until [`InterruptTable::settled`] a cache may hold what they were.
+    fn withdraw(&mut self, entries: Range<u32>) {
+        for index in entries {
+            set(&mut self.unsure, index, true);
+            self.entries.withdraw(index as usize * BYTES);
         }
+    }
+
+    /// The cache has confirmed that it forgot them.
+    fn settled(&mut self, entries: Range<u32>) {
+        entries.for_each(|index| set(&mut self.unsure, index, false));
+    }
+
+    /// Whether a cache may hold an entry as it is or was; `absent`: one that is not present too.
+    fn may_be_cached(&self, index: u32, absent: bool) -> bool {
+        absent || self.load(index)[0] & 1 != 0 || has(&self.unsure, index)
     }
 
     /// Carries over an entry of an earlier owner's, of a table that no hardware has been told of. It is never given out.
@@ -110,12 +139,12 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
     }
 
     /// Makes entries not present, and the cache forget them in as few steps as its index mask allows (ECAP.MHMV).
-    fn withdraw(&self, table: &InterruptTable<P>, first: u32, count: u32) -> Result<(), Hung> {
-        let open = |index: &u32| table.load(*index)[0] & 1 != 0 || self.features.caching_mode;
-        if !(first..first + count).any(|index| open(&index)) {
+    fn withdraw(&self, table: &mut InterruptTable<P>, first: u32, count: u32) -> Result<(), Hung> {
+        let all = first..first + count;
+        if !all.clone().any(|index| table.may_be_cached(index, self.features.caching_mode)) {
             return Ok(());
         }
-        (first..first + count).for_each(|index| table.entries.withdraw(index as usize * BYTES));
+        table.withdraw(all.clone());
         let log2 = (count.next_power_of_two().ilog2() as u8).min(self.features.index_mask);
         self.flush_write_buffer()?;
         self.unit.platform.fence();
@@ -124,7 +153,9 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
                 batch.push(Command::Interrupt { first: first as u16, log2 })?;
             }
             Ok(())
-        })
+        })?;
+        table.settled(all);
+        Ok(())
     }
 }
 
@@ -164,7 +195,7 @@ impl<M: Mmio, P: Platform> RemapInterrupts for VtD<M, P> {
         to: &InterruptTo,
     ) -> Result<InterruptMessage, Refused> {
         let refused = |what| Refused::Interrupt { iommu: self.unit.id, source: entries.from.source(), what };
-        let table = self.interrupts.as_ref().ok_or(refused("interrupts are not remapped"))?.lock();
+        let mut table = self.interrupts.as_ref().ok_or(refused("interrupts are not remapped"))?.lock();
         let index = self.index(&table, entries, nth).ok_or(refused("no entry of this IOMMU's"))?;
         let InterruptTo::Apic(to) = to else { return Err(refused("a kind of target that is not made")) };
         if !table.wide && to.destination > 0xff {
@@ -173,17 +204,19 @@ impl<M: Mmio, P: Platform> RemapInterrupts for VtD<M, P> {
         let new = interrupt_entry::remapped(&entries.from, to, table.wide);
         let old = table.load(index);
         let at = index as usize * BYTES;
+        // One that was not present is not cached, but in caching mode (6.1), or where nobody confirmed that what it was
+        // before is forgotten.
+        let cached = old != new && table.may_be_cached(index, self.features.caching_mode);
         let written = table.entries.replace(at, new, &mut || self.forget_interrupt(index, 0));
-        // One that was not present is not cached, but in caching mode (6.1).
-        let cached = old != new && (old[0] & 1 != 0 || self.features.caching_mode);
         let written = written.and_then(|()| match cached {
             true => self.forget_interrupt(index, 0),
             false => self.flush_write_buffer(),
         });
         if let Err(hung) = written {
-            table.entries.withdraw(at);
+            table.withdraw(index..index + 1);
             return Err(hung.into());
         }
+        table.settled(index..index + 1);
         // Where nothing was cached and nothing is to be flushed, nothing else orders the entry before a message of its.
         self.unit.platform.publish();
         Ok(interrupt_entry::message(entries.first as u16, nth, entries.count, to))
@@ -191,9 +224,9 @@ impl<M: Mmio, P: Platform> RemapInterrupts for VtD<M, P> {
 
     fn mask(&self, entries: &InterruptEntries, nth: u16) -> Result<(), Hung> {
         let Some(table) = &self.interrupts else { return Ok(()) };
-        let table = table.lock();
+        let mut table = table.lock();
         match self.index(&table, entries, nth) {
-            Some(index) => self.withdraw(&table, index, 1),
+            Some(index) => self.withdraw(&mut table, index, 1),
             // What this unit did not give out names no entry of its.
             None => Ok(()),
         }
@@ -207,7 +240,7 @@ impl<M: Mmio, P: Platform> RemapInterrupts for VtD<M, P> {
             return Ok(());
         }
         let (first, count) = (entries.first, u32::from(entries.count));
-        self.withdraw(&table, first, count)?;
+        self.withdraw(&mut table, first, count)?;
         (first..first + count).for_each(|index| table.mark(index, false));
         Ok(())
     }
