@@ -96,6 +96,8 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
         }
         let mut before = source.owed.clone();
         let was_open = source.is_open();
+        // Blocked without a confirmation, a context entry may be cached as it was, and lead to what is written here.
+        let reachable = was_open || !source.owed.is_empty();
         let old = source.held(pasid);
         match old {
             Some(old) => before.extend(self.behind(pasid, &old)),
@@ -123,7 +125,7 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
                     absent.set(true);
                     self.forget(id, false, &settle)
                 };
-                table.write(pasid, &pieces, was_open, settled).and_then(|()| {
+                table.write(pasid, &pieces, reachable, settled).and_then(|()| {
                     let entry = context_entry::scalable(table.phys(), table.size(), self.served(source));
                     root.write(id, entry, &mut || self.forget(id, false, &[Forget::Context(0)]))
                 })

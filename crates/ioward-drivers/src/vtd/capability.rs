@@ -166,7 +166,8 @@ impl Features {
             walks_coherent: if scalable { can(ecap::SMPWCS) } else { can(ecap::C) },
             caching_mode: has(cap::CM),
             write_buffer: has(cap::RWBF),
-            page_selective: has(cap::PSI).then(|| cap::MAMV.of(low).min(52) as u8),
+            // No block is as large as all of the addresses.
+            page_selective: has(cap::PSI).then(|| cap::MAMV.of(low).min(51) as u8),
             manner: Manner {
                 drain_reads: has(cap::DRD),
                 drain_writes: has(cap::DWD),

@@ -62,9 +62,11 @@ impl<P: Platform> PageRequestQueue<P> {
         if status == u32::MAX.into() {
             return found;
         }
-        // A request that comes from here on sets it again.
-        let seen = status & (prs::PPR.mask() | prs::PRO.mask());
         found.overflow = prs::PRO.of(status) != 0;
+        // Cleared before the tail is read: a request that comes from here on sets it again, and interrupts again.
+        if prs::PPR.of(status) != 0 {
+            unit.registers.write32(PRS, prs::PPR.mask() as u32);
+        }
         let raw = unit.registers.read64(PQT);
         let tail = pqt::PQT.in_place(raw) as usize;
         if raw == u64::MAX || tail >= self.ring.bytes() {
@@ -82,8 +84,9 @@ impl<P: Platform> PageRequestQueue<P> {
             unit.platform.fence();
             unit.registers.write64(PQH, pqh::PQH.in_place(self.head as u64));
         }
-        if seen != 0 {
-            unit.registers.write32(PRS, seen as u32);
+        // Nothing is written to the queue while it is set, so there is room first.
+        if found.overflow {
+            unit.registers.write32(PRS, prs::PRO.mask() as u32);
         }
         found
     }

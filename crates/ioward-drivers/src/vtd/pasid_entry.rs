@@ -67,7 +67,7 @@ fn is_first(piece: &Pair) -> bool {
 }
 
 /// Makes the entry at `offset` `new`, so that hardware sees the old one, the new one or one that is not present.
-/// `reachable`: the context entry leads here. On `Err` from `settle` it is the old one or not present.
+/// `reachable`: the context entry leads here, or may be cached as one that did. On `Err` from `settle` it is the old one or not present.
 pub(super) fn write<P: Platform>(
     table: &Shared<P>,
     offset: usize,
