@@ -227,3 +227,33 @@ fn interrupts_go_on_too_and_their_entries_are_nobody_elses() {
     assert!(matches!(driver.reserve(from, 2), Err(Refused::Interrupt { .. })));
     assert_eq!(driver.reserve(from, 1).unwrap().first, 1);
 }
+
+#[test]
+fn a_device_that_cached_translations_of_pasids_is_told_to_forget_each() {
+    let left = Left::new(SCALABLE | 4, 1 << 10);
+    left.scalable(0x18, 0, [0x12_3456_7089, 7]);
+    let entry = left.scalable(0x18, 70, [0x41, 8]);
+    left.bench.store(entry, left.bench.load(entry) | 4);
+    let driver = left.adopt(config()).unwrap();
+    assert_eq!(driver.adopted().entries, 1);
+    left.registers.take_descriptors();
+    let _slot = driver.claim(&Claim { source: SourceId(0x18), pasid_bits: 20, ats: true }).unwrap();
+    let told = left.registers.take_descriptors();
+    let without = told.iter().any(|words| words[0] & 0xf == 3 && words[0] >> 32 & 0xffff == 0x18);
+    let with = |pasid: u64| {
+        told.iter().any(|words| words[0] & 0xffff_000f == 0x18_0008 && words[0] >> 32 & 0xf_ffff == pasid)
+    };
+    assert!(without && with(70), "{told:x?}");
+}
+
+#[test]
+fn a_domain_that_no_invalidation_can_name_is_not_adopted() {
+    // ND 0: four bits.
+    let left = Left::new(ECAP, 0);
+    left.legacy(0x18, [0x12_3456_7001, 0x1002]);
+    left.legacy(0x20, [0x12_3456_7001, 0x0f02]);
+    assert_eq!(left.adopt(config()).unwrap().adopted(), Adopted { entries: 1, stopped: 1, interrupts: 0 });
+    let left = Left::new(SCALABLE, 1 << 10);
+    left.scalable(0x18, 0, [0x12_3456_7089, 16]);
+    assert_eq!(left.adopt(config()).unwrap().adopted(), Adopted { entries: 0, stopped: 1, interrupts: 0 });
+}

@@ -20,7 +20,7 @@ use ioward_spec::vtd::{
     registers::{self as spec, irta, rtaddr},
     root,
 };
-use ioward_types::{Mmio, PhysAddr, Platform, SourceId};
+use ioward_types::{Mmio, Pasid, PhysAddr, Platform, SourceId};
 
 /// How many PASID directory and table entries are looked at, all sources together; a source that needs more is not adopted.
 /// Tables that somebody made to keep this busy end there.
@@ -45,11 +45,12 @@ fn pair(memory: &Memory<'_>, at: u64) -> Option<Pair> {
 }
 
 /// What is known of one adopted entry: under which domains its translations are cached, under which domains and PASIDs,
-/// and whether it lets the device cache them too.
+/// and whether it lets the device cache them too, of which PASIDs.
 struct Known {
     domains: Vec<u16>,
     behind: Vec<Target>,
     ats: bool,
+    pasids: Vec<Pasid>,
 }
 
 /// Copies what translates into `table`, takes its domain IDs out of `domains`, and tells what each source owes.
@@ -125,6 +126,7 @@ fn debt(features: &Features, known: &Known) -> Vec<Forget> {
     list.extend(known.behind.iter().map(|target| Forget::Behind(*target)));
     if known.ats {
         list.push(Forget::Device(None));
+        list.extend(known.pasids.iter().map(|pasid| Forget::Device(Some(*pasid))));
     }
     list
 }
@@ -138,6 +140,11 @@ fn has_width(features: &Features, width: u64) -> bool {
     }
 }
 
+/// Whether a domain ID has no more bits than the unit has (CAP.ND): no invalidation can name one that has.
+fn has_domain(features: &Features, domain: u64) -> bool {
+    domain >> features.domain_bits == 0
+}
+
 /// Whether the entry is whole, legal on this hardware, and translates.
 fn legacy_entry(features: &Features, words: &Pair) -> Option<Known> {
     let reserved = words.iter().zip(legacy::RESERVED).any(|(word, mask)| word & mask != 0);
@@ -148,9 +155,10 @@ fn legacy_entry(features: &Features, words: &Pair) -> Option<Known> {
     };
     let whole = !reserved
         && has_width(features, legacy::AW.get(words))
+        && has_domain(features, legacy::DID.get(words))
         && legacy::SSPTPTR.get_in_place(words) >> features.host_bits == 0;
     let domains = alloc::vec![legacy::DID.get(words) as u16];
-    whole.then_some(Known { domains, behind: Vec::new(), ats })
+    whole.then_some(Known { domains, behind: Vec::new(), ats, pasids: Vec::new() })
 }
 
 /// As above; every PASID behind the entry counts.
@@ -169,7 +177,8 @@ fn scalable_entry(
     }
     // Requests without a PASID have entry zero of what this driver makes; what is adopted may have another.
     let entries = 1u64 << (scalable::PDTS.get(words) + 7);
-    let (mut domains, mut behind) = (Vec::new(), Vec::new());
+    let ats = scalable::DTE.is_set(words);
+    let (mut domains, mut behind, mut pasids) = (Vec::new(), Vec::new(), Vec::new());
     let base = scalable::PASIDDIRPTR.get_in_place(words);
     for index in 0..entries {
         *looks = looks.checked_sub(1)?;
@@ -184,15 +193,21 @@ fn scalable_entry(
             if !entry::P.is_set(&piece) {
                 continue;
             }
+            if !has_domain(features, entry::DID.get(&piece)) {
+                return None;
+            }
             let domain = entry::DID.get(&piece) as u16;
+            let pasid = (index << TABLE_BITS | n) as u32;
             let (first, second) = match entry::PGTT.get(&piece) {
                 entry::pgtt::FIRST => (true, false),
                 entry::pgtt::SECOND => (false, true),
                 entry::pgtt::NESTED => (true, true),
                 _ => return None,
             };
+            if ats {
+                pasids.push(Pasid(pasid));
+            }
             if first {
-                let pasid = (index << TABLE_BITS | n) as u32;
                 behind.push(Target { domain, pasid });
             }
             if second && !domains.contains(&domain) {
@@ -200,7 +215,7 @@ fn scalable_entry(
             }
         }
     }
-    Some(Known { domains, behind, ats: scalable::DTE.is_set(words) })
+    Some(Known { domains, behind, ats, pasids })
 }
 
 /// Copies interrupt remapping entries that are present and whole, as far as the new table reaches. What cannot be read is
