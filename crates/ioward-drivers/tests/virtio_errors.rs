@@ -365,3 +365,27 @@ fn slots_of_others_are_refused() {
     }
     r.machine.reaches(&r.nic, r.page);
 }
+
+/// The domain that passes everything through is not given away while an endpoint may be put back on it.
+#[test]
+fn a_rejected_attach_leaves_identity_what_it_was() {
+    for config in [
+        VirtioIommuConfig::default(),
+        VirtioIommuConfig { eager_detach: false, ..VirtioIommuConfig::default() },
+    ] {
+        let r = ready(config);
+        r.driver.put(&r.slot, None, &Translation::Identity).unwrap();
+        for status in [1, 3, 8] {
+            on(&r.machine, ATTACH, 0, Verdict::Answer(status));
+            let put = r.driver.put(&r.slot, None, &Translation::Requests { tag: r.tag });
+            assert!(matches!(put, Err(Refused::Rejected { request: "ATTACH", .. })), "{put:?}");
+            assert_eq!(r.nic.write(None, Iova(r.page.0), b"through"), Ok(()), "{status}: as before");
+            // Nobody else's domain has the number of the one that it is on.
+            let on = r.machine.model.domain_of(NIC).unwrap();
+            assert_ne!(tag(&r.driver).0, on, "{status}");
+        }
+        assert_eq!(r.driver.block(&r.slot, None), Blocked::Confirmed);
+        blocked(&r.nic);
+        r.machine.settled();
+    }
+}

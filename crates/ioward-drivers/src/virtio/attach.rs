@@ -131,11 +131,8 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
         let Some(domain) = domains.known.get_mut(&from) else { return };
         domain.attached = domain.attached.saturating_sub(1);
         if domain.attached == 0 {
-            let clear = self.requests.forget(from);
-            if domains.identity == Some(from) && clear {
-                domains.identity = None;
-                domains.remove(from);
-            }
+            // Its number stays: the endpoint may be put back.
+            self.requests.forget(from);
         }
     }
 

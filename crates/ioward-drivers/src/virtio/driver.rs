@@ -123,10 +123,9 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
         let Some(source) = state.claimed.get_mut(&key) else {
             return self.unconfirmed("a slot that nobody claimed");
         };
-        match self.leave(&mut state.domains, SourceId(key), &mut source.place) {
-            Ok(()) => Blocked::Confirmed,
-            Err(hung) => Blocked::Unconfirmed(hung),
-        }
+        let left = self.leave(&mut state.domains, SourceId(key), &mut source.place);
+        self.tidy(&mut state.domains);
+        left.map_or_else(Blocked::Unconfirmed, |()| Blocked::Confirmed)
     }
 }
 
@@ -188,6 +187,7 @@ unsafe impl<T: Transport, P: Platform> Driver for VirtioIommu<T, P> {
         }
         if let Some(place) = state.owed.get_mut(&key) {
             self.leave(&mut state.domains, what.source, place)?;
+            self.tidy(&mut state.domains);
             state.owed.remove(&key);
         }
         let regions = self.probe(what.source)?;
