@@ -263,3 +263,32 @@ fn a_bring_up_that_is_cut_off_anywhere_ends() {
     }
     panic!("a bring-up takes fewer accesses");
 }
+
+#[test]
+fn a_claim_that_was_not_confirmed_is_not_confirmed_by_the_next_without_asking() {
+    let rig = Rig::large();
+    let before = rig.bring_up(BringUp::Cold).unwrap();
+    let device = rig.device(SOURCE, true);
+    let slot = claim(&before, SOURCE, 0, true);
+    let table = Table::new(&rig, &before, 0);
+    table.map(AT, rig.page(1));
+    before.put(&slot, None, &table.translation()).unwrap();
+    device.ats(Some(12));
+    let read_memory = memory(&rig);
+    let driver = rig.bring_up(BringUp::Adopt(&read_memory)).unwrap();
+    assert_eq!(read(&device, None, AT), Ok(1));
+    let what =
+        ioward_core::driver::Claim { source: ioward_types::SourceId(SOURCE), pasid_bits: 0, ats: true };
+    let lost = Arc::new(AtomicBool::new(true));
+    let now = lost.clone();
+    rig.model.set_command_filter(Box::new(move |_| !now.load(Ordering::Relaxed)));
+    assert!(matches!(driver.claim(&what), Err(ioward_core::driver::Refused::Hung(_))));
+    lost.store(false, Ordering::Relaxed);
+    let slot = driver.claim(&what).unwrap();
+    assert!(read(&device, None, AT).is_err(), "what is claimed is blocked");
+    let own = Table::new(&rig, &driver, 0);
+    own.map(AT, rig.page(2));
+    driver.put(&slot, None, &own.translation()).unwrap();
+    assert_eq!(read(&device, None, AT), Ok(2), "and what the device had cached is gone");
+    rig.settled("claimed twice");
+}

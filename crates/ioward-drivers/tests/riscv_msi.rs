@@ -208,3 +208,31 @@ fn a_message_in_between_goes_to_the_old_target_the_new_one_or_nowhere() {
         }
     }
 }
+
+#[test]
+fn a_target_that_was_not_confirmed_to_be_gone_is_not_confirmed_by_asking_again() {
+    let page = |n: u64| PhysAddr(0x2800_0000 + n * 0x1000);
+    for back in [None, Some(MsiTarget::File(page(2)))] {
+        let rig = Rig::large();
+        let driver = rig.bring_up(BringUp::Cold).unwrap();
+        let slot = claim(&driver, SOURCE, 0, false);
+        let second = Table::new(&rig, &driver, 0);
+        driver.put(&slot, None, &second.translation()).unwrap();
+        let table = driver.msi_table(second.tag, WINDOW).unwrap();
+        beside(&driver, &slot, Some(&table)).unwrap();
+        let at = table.window().address_of(3).unwrap().0;
+        set(&driver, &table, 3, Some(MsiTarget::File(page(1)))).unwrap();
+        assert_eq!(message(&rig, at, 1), MsiOutcome::To(page(1)));
+        // Two commands are lost: the invalidation, and the fence that tells of it.
+        let mut left = 2;
+        rig.model.set_command_filter(Box::new(move |_| {
+            left -= 1;
+            left < 0
+        }));
+        assert!(matches!(set(&driver, &table, 3, None), Err(Refused::Hung(_))));
+        set(&driver, &table, 3, back).unwrap();
+        let expected = if back.is_some() { MsiOutcome::To(page(2)) } else { MsiOutcome::Aborted };
+        assert_eq!(message(&rig, at, 1), expected);
+        rig.settled("asked again");
+    }
+}

@@ -7,7 +7,8 @@ mod put;
 mod riscv_rig;
 
 use ioward_core::driver::{AtcTarget, Blocked, Claim, Driver, Refused, Translation};
-use ioward_drivers::riscv::BringUp;
+use ioward_drivers::riscv::{BringUp, Config};
+use ioward_models::{Visibility, riscv::Features};
 use ioward_types::{DeviceControl, Pasid, SourceId};
 use put::Put;
 use riscv_rig::*;
@@ -183,6 +184,67 @@ fn a_change_that_is_cut_off_anywhere_shows_the_old_the_new_or_nothing() {
                 break;
             }
             assert!(after < 100, "a change takes fewer commands");
+        }
+    }
+}
+
+/// After `skip` more commands all vanish up to the fence that somebody waits for, and none after it: as when an error restarts
+/// the queue and the IOMMU is in order again.
+fn lose(rig: &Rig, skip: usize) {
+    const IOFENCE_TO: u64 = 1 << 10 | 2;
+    let (mut left, mut over) = (skip, false);
+    rig.model.set_command_filter(Box::new(move |words| {
+        let passes = over || left > 0;
+        over |= !passes && words[0] & (1 << 10 | 0x7f) == IOFENCE_TO;
+        left = left.saturating_sub(1);
+        passes
+    }));
+}
+
+/// Commands of one wait are lost; whatever is confirmed after that is true all the same, of the source that was changed and of
+/// its neighbours.
+#[test]
+fn what_is_confirmed_after_commands_were_lost_is_true() {
+    let one_level = Features { levels: [true, false, false], ..Features::default() };
+    for (features, last_source) in [(Features::default(), 0xff_ffff), (one_level, 0x3f)] {
+        for (bits, pasid, to_second) in
+            [(0, None, true), (4, None, true), (4, None, false), (4, Some(Pasid(3)), false)]
+        {
+            for count in 0..12 {
+                let name = format!("{last_source:#x} {pasid:?} {count}");
+                let rig = Rig::new(features, Visibility::Held);
+                let config = Config { last_source, ..rig.config() };
+                let driver = rig.bring_up_as(&config, BringUp::Cold).unwrap();
+                let (device, neighbour) = (rig.device(SOURCE, false), rig.device(SOURCE + 1, false));
+                device.pasid(Some(4));
+                let (slot, next) =
+                    (claim(&driver, SOURCE, bits, false), claim(&driver, SOURCE + 1, 0, false));
+                let made = |bits, byte| {
+                    let table = Table::new(&rig, &driver, bits);
+                    table.map(AT, rig.page(byte));
+                    table
+                };
+                let (old, new, theirs) =
+                    (made(bits, 1), made(if to_second { 0 } else { bits }, 2), made(0, 3));
+                let reads = || read(&device, pasid.map(|pasid| pasid.0), AT).ok();
+                driver.put(&slot, pasid, &old.translation()).unwrap();
+                driver.put(&next, None, &theirs.translation()).unwrap();
+                assert_eq!((reads(), read(&neighbour, None, AT)), (Some(1), Ok(3)));
+                lose(&rig, count);
+                if driver.put(&slot, pasid, &new.translation()).is_ok() {
+                    assert_eq!(reads(), Some(2), "{name}");
+                } else if driver.block(&slot, pasid) == Blocked::Confirmed {
+                    assert_eq!(reads(), None, "{name}: blocked");
+                }
+                rig.model.set_command_filter(Box::new(|_| true));
+                assert_eq!(driver.block(&next, None), Blocked::Confirmed, "{name}");
+                assert!(read(&neighbour, None, AT).is_err(), "{name}: the neighbour is blocked");
+                driver.put(&slot, pasid, &new.translation()).unwrap();
+                assert_eq!(reads(), Some(2), "{name}");
+                assert_eq!(driver.release(slot, false), Blocked::Confirmed, "{name}");
+                assert_eq!(reads(), None, "{name}: released");
+                rig.settled(&name);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! when the first of its sources is claimed. Where there is none the IOMMU refuses every request ("DDT entry not valid").
 
 use super::{
-    command::Command,
+    command::{self, Command},
     device_context as context,
     entry::{Place, Words},
     memory::{PAGE, Reach, Shared},
@@ -64,6 +64,9 @@ pub(super) struct DeviceDirectory<P: Platform> {
     middles: BTreeMap<u32, Shared<P>>,
     /// Pages of contexts but the root, by all parts of a device_id but the lowest.
     leaves: BTreeMap<u32, Shared<P>>,
+    /// A page of contexts was replaced, and that the old one is forgotten was not confirmed: whatever is written since, the
+    /// IOMMU may read there. To name a source makes it forget contexts, not what leads to them (3.1.3).
+    replaced: bool,
 }
 
 impl<P: Platform> DeviceDirectory<P> {
@@ -77,6 +80,7 @@ impl<P: Platform> DeviceDirectory<P> {
             root: Shared::new(platform, reach, PAGE)?,
             middles: BTreeMap::new(),
             leaves: BTreeMap::new(),
+            replaced: false,
         })
     }
 
@@ -195,20 +199,31 @@ impl<P: Platform> DeviceDirectory<P> {
         self.place(source).map_or(context::INVALID, |place| place.read())
     }
 
+    /// Makes the IOMMU read the pages of contexts that there are, where it is not known to.
+    pub fn forget_replaced(&mut self, run: &mut Run<'_>) -> Result<(), Hung> {
+        if self.replaced {
+            run(&[command::inval_ddt_all()])?;
+            self.replaced = false;
+        }
+        Ok(())
+    }
+
     /// Makes a context invalid. It is written in either case.
-    pub fn block(&self, source: SourceId, run: &mut Run<'_>) -> Result<(), Hung> {
+    pub fn block(&mut self, source: SourceId, run: &mut Run<'_>) -> Result<(), Hung> {
         let Some(place) = self.place(source) else { return Ok(()) };
         let old = place.read();
         if !context::is_valid(&old) {
-            return Ok(());
+            return self.forget_replaced(run);
         }
         place.invalidate();
+        self.forget_replaced(run)?;
         run(&context::after_change(source, &old, &context::INVALID))
     }
 
     /// Makes a source's context `new`, so that the IOMMU sees the old one, the new one or, where it can be helped by nothing
     /// else, a blocked one. On `Err` the context is any of these.
     pub fn write(&mut self, source: SourceId, new: &Words, run: &mut Run<'_>) -> Result<(), Hung> {
+        self.forget_replaced(run)?;
         let Some(place) = self.place(source) else { return Ok(()) };
         let mut settle = |old: &Words, new: &Words| settled(run, &context::after_change(source, old, new));
         if place.write_in_place(new, context::used, &mut settle)? {
@@ -239,6 +254,7 @@ impl<P: Platform> DeviceDirectory<P> {
         self.platform.publish();
         let old = self.leaves.insert(page, copy)?;
         let done = run(&context::after_replacing_the_page(&before));
+        self.replaced = done.is_err();
         if done.is_ok() {
             // SAFETY: no entry points at the old page, and everything cached of it has been forgotten since.
             unsafe { old.free() };

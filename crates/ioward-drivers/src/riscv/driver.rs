@@ -130,6 +130,8 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let settled = self.shut(directory, source, &device);
         if let Err(hung) = settled.and_then(|()| self.settle(directory, &mut claimed)) {
             discard(claimed.directory);
+            // Its context is blocked by now, which tells the next who claims it nothing.
+            slots.leave_unconfirmed(source);
             return Err(hung.into());
         }
         let index = slots.insert(claimed);

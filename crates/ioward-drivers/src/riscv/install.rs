@@ -138,6 +138,8 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             // What requests with a PASID reach has not changed.
             done = self.run(&[command::atc_inval_all(AtcTarget { source, pasid: None })]);
         }
+        // What was asked for and given up may be in caches still, whatever memory says.
+        claimed.unconfirmed |= done.is_err();
         done.map_err(|hung| {
             let _ = self.block_source(entries, slot, false);
             hung.into()
@@ -229,7 +231,9 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             processes.ensure(pasid)?;
         }
         let settled = self.settle(directory, claimed);
-        settled.and_then(|()| self.write_pasid(directory, claimed, pasid, new)).map_err(|hung| {
+        let done = settled.and_then(|()| self.write_pasid(directory, claimed, pasid, new));
+        claimed.unconfirmed |= done.is_err();
+        done.map_err(|hung| {
             let _ = self.block_pasid(entries, slot, pasid);
             hung.into()
         })
@@ -294,7 +298,8 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
     }
 
     pub(super) fn block_pasid(&self, entries: &mut Entries<P>, slot: &Slot, pasid: Pasid) -> Blocked {
-        let Ok(claimed) = entries.slots.get(self.id, slot) else { return self.not_claimed() };
+        let Entries { directory, slots } = entries;
+        let Ok(claimed) = slots.get(self.id, slot) else { return self.not_claimed() };
         let source = claimed.source;
         let Some(processes) = &claimed.directory else { return Blocked::Confirmed };
         if claimed.pasids.remove(&pasid).is_none() && !claimed.unconfirmed {
@@ -303,7 +308,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let mut run = |commands: &[Command]| self.run(commands);
         let mut done = processes.block(source, pasid, &mut run);
         if claimed.unconfirmed && done.is_ok() {
-            done = self.run(&[command::inval_ddt(source)]);
+            done = directory.forget_replaced(&mut run).and_then(|()| run(&[command::inval_ddt(source)]));
         }
         if done.is_ok() && claimed.ats {
             done = self.run(&[command::atc_inval_all(AtcTarget { source, pasid: Some(pasid) })]);

@@ -5,6 +5,7 @@
 //! which memory-resident one. What it says goes before what the second stage says.
 
 use super::memory::{Reach, Shared};
+use core::sync::atomic::AtomicBool;
 use ioward_spec::riscv::{
     PAGE_BITS,
     msi::{self as spec, BYTES, MRIF_BYTES, mode},
@@ -141,6 +142,8 @@ pub struct MsiTable<P: Platform> {
     pub(super) memory: Shared<P>,
     pub(super) window: MsiWindow,
     pub(super) gscid: u32,
+    /// That an entry was forgotten was not confirmed. Changed under the contexts' lock.
+    pub(super) owed: AtomicBool,
 }
 
 impl<P: Platform> MsiTable<P> {
@@ -153,7 +156,7 @@ impl<P: Platform> MsiTable<P> {
     ) -> Result<Self, OutOfMemory> {
         // An entry is found by OR, so the table is aligned to its size (2.3.3).
         let memory = Shared::new(platform, reach, BYTES * window.files() as usize)?;
-        Ok(Self { iommu, memory, window, gscid })
+        Ok(Self { iommu, memory, window, gscid, owed: AtomicBool::new(false) })
     }
 
     /// Which guest pages are interrupt files.

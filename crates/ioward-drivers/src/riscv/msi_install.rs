@@ -7,6 +7,7 @@ use super::{
     slots::Rid,
     tag::{Meaning, Stage},
 };
+use core::sync::atomic::Ordering;
 use ioward_core::driver::{AtcTarget, Hung, Refused, Slot};
 use ioward_spec::riscv::msi::V;
 use ioward_types::{Mmio, Platform, Span, Tag};
@@ -70,6 +71,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         if done.is_ok() && ats {
             done = self.run(&[command::atc_inval_all(AtcTarget { source, pasid: None })]);
         }
+        claimed.unconfirmed |= done.is_err();
         done.map_err(|hung| {
             let _ = self.block_source(&mut entries, slot, false);
             hung.into()
@@ -81,7 +83,8 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
     ///
     /// # Errors
     /// [`Refused::Unsupported`] for a file that the table does not have, and for a target that the IOMMU cannot have;
-    /// nothing is changed. On [`Refused::Hung`] messages may go to the old target still.
+    /// nothing is changed. On [`Refused::Hung`] messages may go to the old target still, until a later call for any file of
+    /// the table succeeds.
     ///
     /// # Safety
     /// Devices of the guest may write to whatever `to` names, until the file is made something else, confirmed so.
@@ -110,7 +113,12 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             let tag = Meaning { stage: Stage::Second, id: table.gscid };
             self.run(&[command::inval_pages(tag, at, 0, false)])
         };
+        // What was not confirmed is owed until it is: what memory says now says nothing of it.
+        let owed = table.owed.swap(true, Ordering::Relaxed);
         let done = || -> Result<(), Hung> {
+            if owed {
+                self.run(&[command::inval_tag(Meaning { stage: Stage::Second, id: table.gscid })])?;
+            }
             let was = table.target(file);
             // In basic translate mode the second word is ignored (AIA 9.5.1), and so it is while V is 0.
             let counts = matches!(was, Some(MsiTarget::Memory { .. }));
@@ -134,13 +142,17 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             }
             self.platform.fence();
             // Of a file in memory a device gets no translation that it could cache (2.6).
-            let Some(span) = Span::new(at, 0x1000).filter(|_| matches!(was, Some(MsiTarget::File(_)))) else {
-                return Ok(());
-            };
-            let targets = atc.iter().map(|target| command::atc_inval(*target, &span));
+            let cached = owed || matches!(was, Some(MsiTarget::File(_)));
+            let Some(span) = Span::new(at, 0x1000).filter(|_| cached) else { return Ok(()) };
+            let targets = atc.iter().map(|target| match owed {
+                true => command::atc_inval_all(*target),
+                false => command::atc_inval(*target, &span),
+            });
             self.commands.lock().run(&self.platform, &self.registers, targets)
         };
-        Ok(done()?)
+        done()?;
+        table.owed.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Gives the memory of an MSI page table back.

@@ -57,6 +57,11 @@ impl<P: Platform> Slots<P> {
         self.unconfirmed.contains(&source)
     }
 
+    /// Remembers that what a source had is not known to be forgotten: whoever claims it sees to that first.
+    pub fn leave_unconfirmed(&mut self, source: SourceId) {
+        self.unconfirmed.insert(source);
+    }
+
     /// The index of a new slot.
     pub fn insert(&mut self, claimed: Claimed<P>) -> u32 {
         let source = claimed.source;
@@ -89,7 +94,7 @@ impl<P: Platform> Slots<P> {
 
     pub fn remove(&mut self, iommu: IommuId, slot: &Slot) -> Option<Claimed<P>> {
         if self.get(iommu, slot).ok()?.unconfirmed {
-            self.unconfirmed.insert(slot.source);
+            self.leave_unconfirmed(slot.source);
         }
         self.by_source.remove(&slot.source);
         self.slots[slot.index as usize].take()
