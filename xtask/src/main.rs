@@ -4,6 +4,8 @@
 
 mod cov;
 mod fuzz;
+#[cfg(test)]
+mod hardware;
 mod kernels;
 mod mutate;
 mod qemu;

@@ -217,6 +217,12 @@ const MACHINES: &[Machine] = &[
     },
 ];
 
+/// The names of all machines.
+#[cfg(test)]
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MACHINES.iter().map(|machine| machine.name)
+}
+
 fn command(machine: &Machine, kernel: &Path, append: &str) -> Command {
     let mut command = Command::new(format!("qemu-system-{}", machine.arch.name()));
     command.args([

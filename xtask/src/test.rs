@@ -43,7 +43,7 @@ fn formatting(tally: &mut Tally) {
     // `--all` would follow their dependencies out of their workspace.
     let mut kernels = cargo();
     kernels.current_dir(root().join("kernels")).args(["fmt", "--check"]);
-    kernels.args(["-p", "kernel", "-p", "kernel-aarch64", "-p", "kernel-x86_64"]);
+    kernels.args(["-p", "kernel", "-p", "kernel-aarch64", "-p", "kernel-riscv64", "-p", "kernel-x86_64"]);
     tally.check("formatting of the kernels", show(&mut kernels));
 }
 
