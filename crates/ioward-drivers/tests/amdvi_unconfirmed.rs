@@ -7,9 +7,11 @@ mod amdvi_machine;
 mod put;
 
 use amdvi_machine::*;
-use ioward_core::driver::{Blocked, Driver, Plan, Refused, Translation};
-use ioward_models::amdvi::AmdViConfig;
-use ioward_types::Tag;
+use ioward_core::driver::{
+    ApicTarget, Blocked, Driver, InterruptFrom, InterruptTo, Plan, Refused, RemapInterrupts, Translation,
+};
+use ioward_models::{IommuModel, MessageOutcome, amdvi::AmdViConfig};
+use ioward_types::{Iova, Tag};
 use put::Put;
 
 /// Every tag that can still be had.
@@ -97,4 +99,21 @@ fn what_is_no_longer_claimed_is_not_confirmed() {
     assert!(matches!(driver.block(&slot, None), Blocked::Unconfirmed(_)));
     slot.source.0 -= 1;
     assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
+}
+
+#[test]
+fn an_interrupt_table_that_hardware_was_not_told_of_is_told_before_it_is_used() {
+    let machine = Machine::new(AmdViConfig::default());
+    let driver = machine.bring_up();
+    let raise = |data| machine.model.message(NIC, Iova(0xfee0_0000), data);
+    // That the source has no table is cached.
+    assert_eq!(raise(0), MessageOutcome::Aborted);
+    machine.model.set_command_filter(Some(Box::new(|_, _| false)));
+    assert!(matches!(driver.reserve(InterruptFrom::Source(NIC), 1), Err(Refused::Hung(_))));
+    machine.model.set_command_filter(None);
+    let entries = driver.reserve(InterruptFrom::Source(NIC), 1).unwrap();
+    let to = InterruptTo::Apic(ApicTarget { vector: 0x51, destination: 1, ..ApicTarget::default() });
+    let message = driver.remap(&entries, 0, &to).unwrap();
+    assert!(matches!(raise(message.data), MessageOutcome::Delivered { vector: 0x51, .. }));
+    machine.settled();
 }

@@ -43,7 +43,7 @@ pub(super) fn closed(setting: u8) -> u64 {
 
 /// Whether messages of a source with these bits are only what its entries say.
 pub(super) fn isolates(word: u64) -> bool {
-    let passes = dte::INIT_PASS.mask() | dte::EINT_PASS.mask() | dte::NMI_PASS.mask();
+    let passes = closed(u8::MAX) & !closed(0);
     dte::IV.of(word) != 0 && dte::INT_CTL.of(word) != dte::int_control::FORWARD && word & passes == 0
 }
 
@@ -53,6 +53,8 @@ pub(super) struct InterruptTable<P: Platform> {
     kind: Kind,
     coherent: bool,
     taken: Vec<u64>,
+    /// The IOMMU has confirmed that it forgot that there was no table.
+    pub told: bool,
 }
 
 impl<P: Platform> InterruptTable<P> {
@@ -64,7 +66,7 @@ impl<P: Platform> InterruptTable<P> {
         if !coherent {
             frames.clean(0, bytes);
         }
-        Ok(Self { frames, kind, coherent, taken: vec![0; usize::from(ENTRIES) / 64] })
+        Ok(Self { frames, kind, coherent, taken: vec![0; usize::from(ENTRIES) / 64], told: false })
     }
 
     /// Bits `[191:128]` of a device table entry that leads here; `closed` are those without a table.
@@ -183,6 +185,9 @@ mod tests {
         assert!(isolates(closed(0)));
         // INITPass, EIntPass, NMIPass, Lint0Pass, Lint1Pass are bits 184 to 186, 190 and 191.
         assert_eq!(closed(0xc7), 0xc700_0000_0000_0001);
-        assert!(!isolates(closed(2)) && !isolates(0) && !isolates(closed(0) | 1 << 60));
+        assert!(!isolates(0) && !isolates(closed(0) | 1 << 60));
+        for bit in [0, 1, 2, 6, 7] {
+            assert!(!isolates(closed(1 << bit)), "setting {bit}");
+        }
     }
 }

@@ -83,12 +83,17 @@ impl<M: Mmio, P: Platform> RemapInterrupts for AmdVi<M, P> {
             let table = InterruptTable::new(&self.unit.platform, self.kind(), self.unit.coherent)?;
             let word = table.open(self.table.interrupts(key));
             self.unit.platform.publish();
+            self.table.set_interrupts(key, word)?;
             // From here on the table stays: hardware may read it for as long as there is this IOMMU.
             place.insert(table);
-            self.table.set_interrupts(key, word)?;
+        }
+        if tables.get(&key).is_some_and(|table| !table.told) {
             drop(tables);
             self.forget_place(key)?;
             tables = self.interrupt_tables.lock();
+            if let Some(table) = tables.get_mut(&key) {
+                table.told = true;
+            }
         }
         let first = tables.get_mut(&key).and_then(|table| table.take(count));
         let first = first.ok_or(self.refuse(source, "no room for so many entries together"))?;
