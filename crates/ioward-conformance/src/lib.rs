@@ -10,6 +10,8 @@
 //! 4. **Between any two steps.** The driver runs behind [`middleware`]: [`Watched`] tells of every store and wait, and
 //!    [`Registers`] of every access, so that a check can look at what hardware sees in between.
 //! 5. **Nothing is skipped in silence.** Where a mode lacks something, its checks hold the driver to refusing it.
+//! 6. **Every check can fail.** [`broken`] has a driver for each way to be wrong, and this crate's own tests show which check
+//!    turns red over which.
 //!
 //! # Adopting it
 //!
@@ -97,6 +99,7 @@
 //! ```
 
 mod bench;
+pub mod broken;
 pub mod checks;
 mod endpoint;
 pub mod middleware;

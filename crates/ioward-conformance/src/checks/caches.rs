@@ -3,7 +3,7 @@
 use super::scene::Scene;
 use crate::{
     bench::Bench,
-    checks::AT,
+    checks::{AT, Done},
     endpoint::{Endpoint, Reach},
     middleware::{DeafAtc, SlowAtc, ToldAtc},
     rig::{Rig, block, claim, put, release, stays_out, target},
@@ -138,6 +138,7 @@ pub fn a_flush_may_name_a_blocked_device<B: Bench>(make: &dyn Fn() -> B) {
     assert_eq!(device.write(None, AT), Reach::To(page));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ends = Done(&done);
         scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 block(&driver, &slot, None);
@@ -156,7 +157,7 @@ pub fn a_flush_may_name_a_blocked_device<B: Bench>(make: &dyn Fn() -> B) {
                 wrong = wrong.or(Some((round, flushed)));
             }
         }
-        done.store(true, Ordering::Release);
+        drop(ends);
         assert_eq!(wrong, None, "sound hardware");
     });
     rig.settled();

@@ -2,7 +2,7 @@
 
 use crate::{
     bench::Bench,
-    checks::AT,
+    checks::{AT, Done},
     endpoint::Reach,
     rig::{Rig, block, claim, install, put, release, stays_out, target},
     space::Space,
@@ -162,6 +162,7 @@ pub fn replace_under_running_dma<B: Bench>(make: &dyn Fn() -> B) {
     put(&driver, &slot, None, &spaces[0].translation());
     let done = AtomicBool::new(false);
     let (reached, wrong) = std::thread::scope(|scope| {
+        let ends = Done(&done);
         let dma = [(); 2].map(|()| {
             scope.spawn(|| {
                 let (mut reached, mut wrong) = (0, Vec::new());
@@ -187,7 +188,7 @@ pub fn replace_under_running_dma<B: Bench>(make: &dyn Fn() -> B) {
             put(&driver, &slot, None, &spaces[(round + 1) % 2].translation());
             std::thread::yield_now();
         }
-        done.store(true, Ordering::Release);
+        drop(ends);
         dma.map(|thread| thread.join().expect("no assertion in it")).into_iter().fold(
             (0, Vec::new()),
             |(reached, mut wrong), (more, seen)| {

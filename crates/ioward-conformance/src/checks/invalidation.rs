@@ -3,7 +3,7 @@
 use super::scene::Scene;
 use crate::{
     bench::Bench,
-    checks::AT,
+    checks::{AT, Done},
     endpoint::Reach,
     rig::{Rig, block, claim, put, release, stays_out},
     space::Space,
@@ -207,6 +207,7 @@ pub fn unmap_under_running_dma<B: Bench>(make: &dyn Fn() -> B) {
     let done = AtomicBool::new(false);
     let at = AT + (1 << 22);
     std::thread::scope(|scope| {
+        let ends = Done(&done);
         let dma = [(); 2].map(|()| {
             scope.spawn(|| {
                 let mut wrong = None;
@@ -235,7 +236,7 @@ pub fn unmap_under_running_dma<B: Bench>(make: &dyn Fn() -> B) {
                 late.push((round, Reach::To(to)));
             }
         }
-        done.store(true, Ordering::Release);
+        drop(ends);
         for thread in dma {
             assert_eq!(thread.join().expect("no assertion in it"), None, "a request went astray");
         }

@@ -29,6 +29,15 @@ pub mod under_core;
 /// Where things are mapped: a multiple of 4 MiB that fits in 37 bits and that no IOMMU forbids.
 pub(crate) const AT: u64 = 0x12_3440_0000;
 
+/// Set when it is dropped, so that threads that wait for it end where a check fails, too.
+pub(crate) struct Done<'a>(pub &'a std::sync::atomic::AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::Release);
+    }
+}
+
 /// All of `0..count`, or, where those are many, the first of them and some of the rest.
 pub(crate) fn sampled(count: u64) -> Vec<u64> {
     const ALL: u64 = 40;

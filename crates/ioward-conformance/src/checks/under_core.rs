@@ -2,7 +2,7 @@
 
 use crate::{
     bench::Bench,
-    checks::AT,
+    checks::{AT, Done},
     endpoint::{Endpoint, Reach},
     middleware::{DeafAtc, ToldAtc, Watched},
     rig::{Rig, stays_out},
@@ -157,6 +157,7 @@ pub fn targets_come_and_go_during_an_unmap<B: Bench>(make: &dyn Fn() -> B) {
     let pages = [0, 1].map(|_| machine.rig.memory(granule));
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let ends = Done(&done);
         let comes_and_goes = scope.spawn(|| {
             while !done.load(Ordering::Acquire) {
                 owned[1].block().expect("sound hardware");
@@ -198,7 +199,7 @@ pub fn targets_come_and_go_during_an_unmap<B: Bench>(make: &dyn Fn() -> B) {
                 }
             }
         }
-        done.store(true, Ordering::Release);
+        drop(ends);
         comes_and_goes.join().expect("each call succeeds");
         assert_eq!(reads.join().expect("no assertion in it"), None, "a request went astray");
         assert!(late.is_empty(), "rounds and devices that reached what was unmapped: {late:?}");
