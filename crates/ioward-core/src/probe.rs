@@ -199,6 +199,10 @@ impl<P: Platform> State<P> {
         device.pasid = pasid;
         let (sources, bits) = (device.sources.clone(), pasid.unwrap_or(0));
         let wants_ats = device.ats.is_some() && device.trusted;
+        if device.ats.is_some() {
+            // What it cached for an earlier owner would count as soon as its entry lets translated requests in.
+            device.control.ats(None);
+        }
         for (done, source) in sources.iter().enumerate() {
             if let Some(entry) = self.entries.get_mut(source) {
                 if entry.ats {

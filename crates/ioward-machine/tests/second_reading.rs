@@ -430,3 +430,50 @@ fn a_denied_device_has_pasids_and_ats_off() {
     });
     assert!(!nic.engines[0].is_ats_on(), "an untrusted device keeps ATS on");
 }
+
+/// What a device cached for an earlier owner counts as soon as its entry lets translated requests in.
+#[test]
+fn ats_that_was_left_on_is_off_before_the_entry_opens() {
+    use ioward::types::{DeviceControl, Nanos, SourceId};
+    use ioward_models::vtd::{SourceMeaning, VtdConfig, VtdModel};
+    use std::sync::Mutex;
+    struct Watched {
+        engine: ioward_models::DmaEngine,
+        model: Arc<VtdModel>,
+        first: Mutex<Option<bool>>,
+    }
+    impl DeviceControl for Watched {
+        fn bus_master(&self, on: bool) {
+            self.engine.bus_master(on);
+        }
+        fn pasid(&self, bits: Option<u8>) {
+            self.engine.pasid(bits);
+        }
+        fn ats(&self, page_shift: Option<u8>) {
+            let blocked = matches!(self.model.meaning(SourceId(8)), SourceMeaning::NotPresent(_));
+            self.first.lock().unwrap().get_or_insert(page_shift.is_none() && blocked);
+            self.engine.ats(page_shift);
+        }
+        fn page_requests(&self, outstanding: Option<u32>) {
+            self.engine.page_requests(outstanding);
+        }
+        fn reset(&self) -> Result<(), Nanos> {
+            self.engine.reset()
+        }
+    }
+    let mut rig = ioward_machine::Rig::default();
+    let ioward_machine::Model::Vtd(model) = rig.vtd(0, VtdConfig::default()) else { panic!("it is VT-d") };
+    rig.start(0).unwrap();
+    let sources = [source(0, 8)];
+    let engine = rig.engines("nic", &sources, true).remove(0);
+    let control = Arc::new(Watched { engine: engine.clone(), model, first: Mutex::new(None) });
+    let desc = ioward::core::DeviceDesc {
+        ats: Some(12),
+        ..ioward::core::DeviceDesc::new("nic", &sources, control.clone())
+    };
+    let nic = rig.subsystem.add(&desc);
+    assert_eq!(nic.status(), Status::Served);
+    assert!(engine.is_ats_on());
+    let first = *control.first.lock().unwrap();
+    assert_eq!(first, Some(true));
+}
