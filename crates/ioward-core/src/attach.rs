@@ -133,11 +133,20 @@ impl<P: Platform> State<P> {
         space.prepare(&wants)?;
         let whats: Vec<_> =
             wants.iter().map(|want| Installed::Paging { space: space.clone(), plan: want.plan }).collect();
-        self.install(sources, pasid, &whats).inspect_err(|_| {
-            for want in &wants {
-                space.abandon(&want.driver, &want.plan, want.target.source, want.target.pasid);
+        self.install(sources, pasid, &whats).inspect_err(|_| self.abandon(space, &wants))
+    }
+
+    /// An address space was not installed after all: it forgets those who wanted it, but for those whose entries may hold
+    /// it.
+    pub fn abandon(&self, space: &Arc<AddressSpace<P>>, wants: &[Want]) {
+        for want in wants {
+            let (iommu, target) = (want.driver.id(), &want.target);
+            let what = Installed::Paging { space: space.clone(), plan: want.plan };
+            let entry = self.entries.get(&(iommu, target.source));
+            if !entry.is_some_and(|entry| entry.may_hold(target.pasid, &what)) {
+                space.abandon(&want.driver, &want.plan, target.source, target.pasid);
             }
-        })
+        }
     }
 
     /// Makes every one of `sources` hold what `whats` says. All or none, as [`State::install_space`].
@@ -158,11 +167,14 @@ impl<P: Platform> State<P> {
             };
             if let Err(refused) = result {
                 if let Refused::Hung(hung) = refused {
-                    // The driver left the entry blocked, but caches are unknown.
+                    // The driver left the entry blocked, but caches are unknown: hardware may go by what was asked for.
+                    if let Some(entry) = self.entries.get_mut(source) {
+                        entry.doubtful.push((pasid, (*what).clone()));
+                    }
                     self.kill(*source, hung);
                 }
-                for (earlier, _) in pairs[..done].iter().rev() {
-                    self.put_back(*earlier, pasid);
+                for (earlier, what) in pairs[..done].iter().rev() {
+                    self.put_back(*earlier, pasid, what);
                 }
                 return Err(refused.into());
             }
@@ -184,12 +196,17 @@ impl<P: Platform> State<P> {
         sources.iter().find_map(dead).map_or(Ok(()), Err)
     }
 
-    fn put_back(&mut self, source: Source, pasid: Option<Pasid>) {
+    /// Puts an entry that holds `what` back on what it held.
+    fn put_back(&mut self, source: Source, pasid: Option<Pasid>, what: &Installed<P>) {
         let Some(entry) = self.entries.get(&source) else { return };
         let old = entry.holds(pasid);
         if matches!(old, Installed::Blocked) || entry.put(pasid, &old).is_err() {
-            // Where even that is not confirmed, the entry is dead and its devices are silenced.
-            let _ = self.block(source, pasid);
+            // Where even that is not confirmed, the entry is dead, its devices are silenced, and it may hold either.
+            if let Blocked::Unconfirmed(_) = self.block(source, pasid)
+                && let Some(entry) = self.entries.get_mut(&source)
+            {
+                entry.doubtful.push((pasid, what.clone()));
+            }
         }
     }
 
@@ -206,6 +223,9 @@ impl<P: Platform> State<P> {
                 let behind =
                     if pasid.is_none() { core::mem::take(&mut entry.pasids) } else { BTreeMap::new() };
                 let behind = behind.into_iter().map(|(pasid, old)| (Some(pasid), old));
+                let is_blocked = |(of, _): &mut (Option<Pasid>, _)| pasid.is_none() || *of == pasid;
+                let doubtful: Vec<_> = entry.doubtful.extract_if(.., is_blocked).collect();
+                let behind = behind.chain(doubtful);
                 let mut all = Blocked::Confirmed;
                 for (pasid, old) in behind.chain([(pasid, old)]) {
                     if let Err(hung) = self.retire(source, pasid, old) {
@@ -245,7 +265,8 @@ impl<P: Platform> State<P> {
             let behind = entry.pasids.iter().filter(|(_, what)| is_it(what));
             held.extend(behind.map(|(pasid, _)| (*source, Some(*pasid))));
         }
-        let mut let_go = true;
+        let mut let_go =
+            !self.entries.values().any(|entry| entry.doubtful.iter().any(|(_, what)| is_it(what)));
         for (source, pasid) in held {
             let_go &= self.block(source, pasid) == Blocked::Confirmed;
         }
@@ -295,7 +316,7 @@ impl<P: Platform> State<P> {
         let Some(entry) = self.entries.remove(&source) else { return Blocked::Confirmed };
         let pasids = entry.pasids.into_iter().map(|(pasid, what)| (Some(pasid), what));
         let held: Vec<(Option<Pasid>, Installed<P>)> =
-            core::iter::once((None, entry.rid)).chain(pasids).collect();
+            core::iter::once((None, entry.rid)).chain(pasids).chain(entry.doubtful).collect();
         if gone {
             for (pasid, what) in &held {
                 if let Installed::Paging { space, plan } = what {

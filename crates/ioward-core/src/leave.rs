@@ -136,11 +136,8 @@ impl<P: Platform> State<P> {
             Installed::Paging { space, plan } => {
                 let wants = self.want(&source, pasid, *plan);
                 space.prepare(&wants)?;
-                self.install(&[source], pasid, core::slice::from_ref(what)).inspect_err(|_| {
-                    for want in &wants {
-                        space.abandon(&want.driver, &want.plan, source.1, pasid);
-                    }
-                })
+                let what = core::slice::from_ref(what);
+                self.install(&[source], pasid, what).inspect_err(|_| self.abandon(space, &wants))
             }
         }
     }

@@ -410,10 +410,12 @@ impl<P: Platform> State<P> {
 
     pub(crate) fn untag(&self, sources: &[Source], tables: &[Installed<P>]) {
         for (source, table) in sources.iter().zip(tables) {
-            if let (Some(entry), Installed::Foreign(table)) = (self.entries.get(source), table) {
+            if let (Some(entry), Installed::Foreign(foreign)) = (self.entries.get(source), table)
+                && !entry.may_hold(None, table)
+            {
                 // Never installed, or put back: a tag that is not confirmed is not used again.
                 // SAFETY: no entry holds it.
-                let _ = unsafe { entry.driver.untag(table.tag) };
+                let _ = unsafe { entry.driver.untag(foreign.tag) };
             }
         }
     }

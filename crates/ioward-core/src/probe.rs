@@ -220,7 +220,9 @@ impl<P: Platform> State<P> {
                 Ok(slot) => {
                     let users = alloc::vec![id];
                     let (rid, pasids) = (Installed::Blocked, BTreeMap::new());
-                    self.entries.insert(*source, Entry { slot, driver, users, ats, rid, pasids, dead: None });
+                    let (dead, doubtful) = (None, Vec::new());
+                    let entry = Entry { slot, driver, users, ats, rid, pasids, dead, doubtful };
+                    self.entries.insert(*source, entry);
                 }
                 Err(refused) => {
                     let _ = self.unclaim_sources(id, &sources[..done], false);
@@ -417,7 +419,7 @@ impl<P: Platform> State<P> {
                     match self.install(&all, None, &plans) {
                         Ok(()) => Ok(Rid::Paging(space)),
                         Err(error) => {
-                            space.discard();
+                            self.abandon(&space, &wants);
                             Err(error)
                         }
                     }

@@ -44,6 +44,9 @@ impl Special {
 impl<P: Platform> State<P> {
     /// Maps the doorbells of a group's devices into an address space that was made for somebody else.
     pub fn ring(&self, group: GroupId, space: &AddressSpace<P>) -> Result<(), AddError> {
+        if space.registry() != self.registry {
+            return Err(AddError::OtherSubsystem);
+        }
         let sources = self.sources(group, None);
         let wants = self.wants(&sources, None, &self.requirements(group, None))?;
         let special = self.region_spans(group, None, space.granule(), &wants)?;

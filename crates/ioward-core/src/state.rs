@@ -89,6 +89,17 @@ pub enum Installed<P: Platform> {
     Foreign(ForeignTable),
 }
 
+impl<P: Platform> Installed<P> {
+    /// Whether both lead to the same table.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Paging { space, .. }, Self::Paging { space: other, .. }) => Arc::ptr_eq(space, other),
+            (Self::Foreign(table), Self::Foreign(other)) => table.tag == other.tag,
+            _ => false,
+        }
+    }
+}
+
 /// A table that somebody else owns, installed.
 #[derive(Clone, Copy)]
 pub struct ForeignTable {
@@ -113,6 +124,15 @@ pub struct Entry<P: Platform> {
     pub pasids: BTreeMap<Pasid, Installed<P>>,
     /// An IOMMU did not confirm that it forgot something: nothing is installed here any more.
     pub dead: Option<Hung>,
+    /// What it may hold all the same: an install that was not confirmed. It is let go of when a block is.
+    pub doubtful: Vec<(Option<Pasid>, Installed<P>)>,
+}
+
+impl<P: Platform> Entry<P> {
+    /// Whether an install of this was not confirmed.
+    pub fn may_hold(&self, pasid: Option<Pasid>, what: &Installed<P>) -> bool {
+        self.doubtful.iter().any(|(of, doubtful)| *of == pasid && doubtful.is(what))
+    }
 }
 
 /// What a whole group is on.
