@@ -1,6 +1,6 @@
 //! What an address space must not map, and what it must (rule 15); taken back where a newcomer is not served after all.
 
-use super::{AddressSpace, Gather, MapError};
+use super::{AddressSpace, Gather, MapError, layout::Layout};
 use crate::device::AddError;
 use alloc::vec::Vec;
 use ioward_iova::Reserved;
@@ -91,12 +91,18 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     fn forbid_into(&self, windows: &[Span<Iova>], done: &mut Narrowed) -> Result<(), AddError> {
-        let mut layout = self.snapshot();
+        let layout = self.snapshot();
         let fresh: Vec<Span<Iova>> =
             windows.iter().filter(|window| !layout.forbidden.contains(window)).copied().collect();
         if fresh.is_empty() || crate::mutate::on("rule_15_forbidden") {
             return Ok(());
         }
+        // Forbidden first and looked for then: once nobody goes by the old layout, what is not there will not come.
+        done.forbidden.extend(&fresh);
+        self.publish(Layout {
+            forbidden: layout.forbidden.iter().chain(&fresh).copied().collect(),
+            ..layout.clone()
+        });
         {
             let _no_table_is_freed = self.filling.lock();
             for window in &fresh {
@@ -109,9 +115,6 @@ impl<P: Platform> AddressSpace<P> {
         }
         let reserved = self.reserve_iova(&fresh).map_err(|used| AddError::RegionInUse(physical(used)))?;
         done.reserved.extend(reserved);
-        done.forbidden.extend(&fresh);
-        layout.forbidden.extend(fresh);
-        self.publish(layout);
         Ok(())
     }
 }
