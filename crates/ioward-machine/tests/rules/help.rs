@@ -3,19 +3,23 @@
 use ioward::core::{Bound, Dma, DomainInfo, FrameBuffer, GroupId, Mapping, Source, driver::Plan};
 use ioward::types::{Direction, Format, IommuId, Pasid, SourceId};
 use ioward_machine::{Endpoint, Rig};
-use ioward_models::{SimPlatform, amdvi::AmdViConfig, smmuv3::Features};
+use ioward_models::{
+    SimPlatform, amdvi::AmdViConfig, riscv::Features as RiscVFeatures, smmuv3::Features, vtd::VtdConfig,
+};
 use std::sync::Arc;
 
 pub type Mapped = Mapping<SimPlatform, FrameBuffer<SimPlatform>, Arc<Dma<SimPlatform>>>;
 
-/// The two kinds that rule 6 is about.
+/// The kinds that rule 6 is about: those with PASIDs, for which a group's tables change format.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     Smmu,
     Amd,
+    Vtd,
+    RiscV,
 }
 
-pub const KINDS: [Kind; 2] = [Kind::Smmu, Kind::Amd];
+pub const KINDS: [Kind; 4] = [Kind::Smmu, Kind::Amd, Kind::Vtd, Kind::RiscV];
 
 impl Kind {
     /// What a group without PASIDs is on, and one with.
@@ -23,6 +27,8 @@ impl Kind {
         match self {
             Self::Smmu => (Format::ArmStage2, Format::ArmStage1),
             Self::Amd => (Format::AmdV1, Format::AmdV2),
+            Self::Vtd => (Format::VtdSecond, Format::VtdFirst),
+            Self::RiscV => (Format::RiscvSecond, Format::RiscvFirst),
         }
     }
 }
@@ -39,6 +45,8 @@ pub fn add(rig: &mut Rig, id: u32, kind: Kind) {
     match kind {
         Kind::Smmu => drop(rig.smmu(id, Features::default())),
         Kind::Amd => drop(rig.amd(id, AmdViConfig::default())),
+        Kind::Vtd => drop(rig.vtd(id, VtdConfig::default())),
+        Kind::RiscV => drop(rig.riscv(id, RiscVFeatures::default())),
     }
 }
 
