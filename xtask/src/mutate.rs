@@ -91,18 +91,40 @@ pub fn commands(tally: &mut Tally) {
         if green.is_empty() { Ok(()) } else { Err(green.join(", ")) },
     );
     let mut listed = BTreeMap::new();
-    for program in &programs {
+    for (place, program) in programs.iter().enumerate() {
+        let mut of_it = BTreeMap::new();
         let mut command = Command::new(program);
         command.args(["commands_", "--nocapture", "--test-threads=1"]).env("IOWARD_DROP_COMMAND", "list");
         if let Ok(output) = command.current_dir(root()).stdin(Stdio::null()).output() {
-            commands_listed(&String::from_utf8_lossy(&output.stdout), &mut listed);
+            commands_listed(&String::from_utf8_lossy(&output.stdout), &mut of_it);
         }
+        // Commands are named after their driver, whose program alone can notice.
+        listed.extend(of_it.into_iter().map(|(name, redundant)| (name, (place, redundant))));
     }
     if listed.is_empty() {
         tally.fail("mutate commands: no command is listed with IOWARD_DROP_COMMAND=list");
     }
-    for (name, redundant) in listed {
-        let red = noticed(&programs, "commands_", ("IOWARD_DROP_COMMAND", &name));
+    let wanted: Vec<(&String, usize)> = listed.iter().map(|(name, (place, _))| (name, *place)).collect();
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let found: BTreeMap<&String, Vec<String>> = std::thread::scope(|scope| {
+        let work = |worker: usize| {
+            let (wanted, programs) = (&wanted, &programs);
+            move || {
+                let own = wanted.iter().skip(worker).step_by(workers);
+                let red = |name: &str, place: usize| {
+                    noticed_by(worker, &programs[place..=place], "commands_", ("IOWARD_DROP_COMMAND", name))
+                };
+                own.map(|(name, place)| (*name, red(name, *place))).collect::<Vec<_>>()
+            }
+        };
+        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(work(worker))).collect();
+        running.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    for (name, (_, redundant)) in &listed {
+        let Some(red) = found.get(name) else {
+            tally.fail(format!("mutate commands: {name} was not tried"));
+            continue;
+        };
         match redundant {
             None => {
                 let result = if red.is_empty() { Err("nothing notices".to_owned()) } else { Ok(()) };
@@ -141,10 +163,15 @@ fn with_tests(programs: Vec<PathBuf>, filter: &str) -> Vec<PathBuf> {
 }
 
 /// The tests whose name contains `filter` that fail in the given environment.
-fn noticed(programs: &[PathBuf], filter: &str, (name, value): (&str, &str)) -> Vec<String> {
+fn noticed(programs: &[PathBuf], filter: &str, variable: (&str, &str)) -> Vec<String> {
+    noticed_by(0, programs, filter, variable)
+}
+
+/// The same, by one of several workers.
+fn noticed_by(worker: usize, programs: &[PathBuf], filter: &str, (name, value): (&str, &str)) -> Vec<String> {
     let mut red = Vec::new();
     for program in programs {
-        let log = program.with_extension("mutated");
+        let log = program.with_extension(format!("mutated-{worker}"));
         let Ok(file) = fs::File::create(&log) else { continue };
         let mut command = Command::new(program);
         command.arg(filter).env_remove(name).env("RUST_BACKTRACE", "0").current_dir(root());
