@@ -423,12 +423,12 @@ pub fn run(tally: &mut Tally, filter: &str) {
         rows.push((machine.name, outcome.passed(), outcome.checks.len(), proven, failed, begun.elapsed()));
     }
     println!(
-        "\n{:26} {:>12} {:>22} {:>8} {:>8}",
+        "\n{:34} {:>12} {:>22} {:>8} {:>8}",
         "machine", "checks", "fail when bypassed", "failed", "time"
     );
     for (name, passed, of, proven, failed, time) in rows {
         let seconds = time.as_secs_f32();
-        println!("{name:26} {:>12} {proven:>22} {failed:>8} {seconds:>6.1} s", format!("{passed} of {of}"));
+        println!("{name:34} {:>12} {proven:>22} {failed:>8} {seconds:>6.1} s", format!("{passed} of {of}"));
     }
 }
 
