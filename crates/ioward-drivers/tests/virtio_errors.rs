@@ -389,3 +389,48 @@ fn a_rejected_attach_leaves_identity_what_it_was() {
         r.machine.settled();
     }
 }
+
+/// Registers that bring lost requests back as soon as the NIC is on a domain and somebody waits.
+struct Finder(Bus);
+
+impl ioward_types::Mmio for Finder {
+    fn read32(&self, at: usize) -> u32 {
+        if self.0.0.domain_of(NIC).is_some() {
+            self.0.0.find();
+        }
+        self.0.read32(at)
+    }
+    fn write32(&self, at: usize, value: u32) {
+        self.0.write32(at, value)
+    }
+    fn read64(&self, at: usize) -> u64 {
+        self.0.read64(at)
+    }
+    fn write64(&self, at: usize, value: u64) {
+        self.0.write64(at, value)
+    }
+    fn write8(&self, at: usize, value: u8) {
+        self.0.write8(at, value)
+    }
+}
+
+/// An unmap that is on its way when the last endpoint leaves is answered before the next one finds its mappings.
+#[test]
+fn an_unmap_from_before_does_not_take_what_was_mapped_again() {
+    let machine = Machine::new(VirtioIommuConfig::default());
+    let transport = ioward_drivers::virtio::VirtioMmio::new(Finder(Bus(machine.model.clone()))).unwrap();
+    let driver =
+        ioward_drivers::virtio::VirtioIommu::bring_up(UNIT, transport, machine.config(), &machine.platform)
+            .unwrap();
+    let (nic, page) = (machine.device(NIC), machine.page().phys());
+    let (slot, tag) = (claim(&driver, NIC), tag(&driver));
+    map(&driver, tag, page).unwrap();
+    driver.put(&slot, None, &Translation::Requests { tag }).unwrap();
+    on(&machine, UNMAP, 0, Verdict::Lose);
+    driver.unmap_later(tag, at(0)).unwrap();
+    assert_eq!(driver.block(&slot, None), Blocked::Confirmed);
+    map(&driver, tag, page).unwrap();
+    driver.put(&slot, None, &Translation::Requests { tag }).unwrap();
+    machine.reaches(&nic, page);
+    machine.settled();
+}

@@ -116,14 +116,19 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
         if domain.attached > 1 {
             return Ok(());
         }
+        let settle = || {
+            self.requests.settle(&self.unit, to, None).map_err(|failure| match failure {
+                Failure::Rejected(name, answer) => answer.refused(self.unit.id, name),
+                Failure::Hung(hung) => hung.into(),
+            })
+        };
+        // Requests may be carried out in any order: an unmap from before the domain was empty comes first.
+        settle()?;
         for (at, mapping) in domain.mappings.iter() {
             let span = Span { start: at, bytes: mapping.bytes };
             self.requests.count(&self.unit, &Request::map(to, at, mapping), to, span)?;
         }
-        self.requests.settle(&self.unit, to, None).map_err(|failure| match failure {
-            Failure::Rejected(name, answer) => answer.refused(self.unit.id, name),
-            Failure::Hung(hung) => hung.into(),
-        })
+        settle()
     }
 
     /// An endpoint is certainly not on a domain any more. The last one takes the domain with it.
