@@ -292,3 +292,18 @@ fn a_claim_that_was_not_confirmed_is_not_confirmed_by_the_next_without_asking() 
     assert_eq!(read(&device, None, AT), Ok(2), "and what the device had cached is gone");
     rig.settled("claimed twice");
 }
+
+/// A process directory of the other byte order (tc.SBE) cannot be looked through, so nobody knows what it lets pass.
+#[test]
+fn a_context_whose_process_directory_is_big_endian_is_not_carried_over() {
+    let rig = Rig::large();
+    let before = rig.bring_up(BringUp::Cold).unwrap();
+    let slot = claim(&before, SOURCE, 8, false);
+    let table = Table::new(&rig, &before, 8);
+    before.put(&slot, None, &table.translation()).unwrap();
+    let read_memory = memory(&rig);
+    // V, PDTV and DPE; SBE is added.
+    let turned = |at| read_memory(at).map(|word| if word == 0x221 { word | 1 << 10 } else { word });
+    let driver = rig.bring_up(BringUp::Adopt(&turned)).unwrap();
+    assert_eq!((driver.adopted().contexts, driver.adopted().stopped), (0, 1));
+}

@@ -170,6 +170,10 @@ impl Reader<'_> {
         if !spec::DPE.is_set(words) || !self.features.directories[levels - 1] {
             return false;
         }
+        // Its process directory is of the other byte order.
+        if spec::SBE.is_set(words) {
+            return false;
+        }
         let mut budget = PROCESSES;
         self.processes(spec::FSC_PPN.get(words) << PAGE_BITS, levels, &mut budget, each)
     }
