@@ -196,6 +196,8 @@ impl<P: Platform> OwnedGroup<P> {
     /// The table is what `config` says, stays a table until something else is attached or the value is dropped, and leads
     /// only to memory that the devices may reach. Its owner invalidates what it unmaps with [`OwnedGroup::flush_foreign`]
     /// before the memory is reused.
+    /// No entry of a first stage is global (G of RISC-V and x86, nG clear of Arm): others' devices could hit those in caches,
+    /// and forgetting a tag spares them.
     pub unsafe fn attach_foreign(&self, root: Root, config: TableConfig) -> Result<(), AddError> {
         let mut state = self.subsystem.turn();
         let sources = state.sources(self.group, None);
