@@ -51,6 +51,8 @@ type AtcKey = (Option<Pasid>, u64);
 #[derive(Default)]
 struct Atc {
     entries: BTreeMap<AtcKey, (u64, u64, bool)>,
+    /// How many invalidations it was told of.
+    told: u64,
 }
 
 struct Inner {
@@ -184,10 +186,16 @@ impl DmaEngine {
             if let Some(to) = self.cached(pasid, at, access) {
                 return self.outcome(iommu.translated(&Request { at: Iova(to.0), ..request }), at);
             }
+            let told = self.atc().told;
             if let Outcome::To { at: to, page, writable } = iommu.translate_ahead(&request) {
                 let mask = page - 1;
                 let entry = (to.0 & !mask, page, writable);
-                self.atc().entries.insert((pasid, at.0 & !mask), entry);
+                // What was being fetched when an invalidation came is used once and not kept (PCIe 10.3.1).
+                let mut atc = self.atc();
+                if atc.told == told {
+                    atc.entries.insert((pasid, at.0 & !mask), entry);
+                }
+                drop(atc);
                 if writable || access != Access::Write {
                     return self.outcome(iommu.translated(&Request { at: Iova(to.0), ..request }), at);
                 }
@@ -257,14 +265,14 @@ impl AtcSink for Sink {
         if device.deaf.load(Ordering::SeqCst) {
             return false;
         }
-        device.atc.lock().unwrap_or_else(PoisonError::into_inner).entries.retain(
-            |&(pasid, start), &mut (_, page, _)| {
-                let concerned = what.global || pasid == what.pasid;
-                let inside =
-                    what.span.is_none_or(|span| span.overlaps(&Span { start: Iova(start), bytes: page }));
-                !(concerned && inside)
-            },
-        );
+        let mut atc = device.atc.lock().unwrap_or_else(PoisonError::into_inner);
+        atc.told += 1;
+        atc.entries.retain(|&(pasid, start), &mut (_, page, _)| {
+            let concerned = what.global || pasid == what.pasid;
+            let inside =
+                what.span.is_none_or(|span| span.overlaps(&Span { start: Iova(start), bytes: page }));
+            !(concerned && inside)
+        });
         true
     }
 }

@@ -134,6 +134,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             nothing,
             entries: Mutex::new(Entries { directory, slots: Slots::new() }),
             tags: Mutex::new(tags),
+            pairs: Mutex::new(Default::default()),
             commands: Mutex::new(commands),
             faults: Mutex::new(faults),
             page_requests: page_requests.map(Mutex::new),

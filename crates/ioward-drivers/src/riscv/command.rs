@@ -75,6 +75,14 @@ pub(super) fn inval_vma_guest(gscid: u32) -> Command {
     words
 }
 
+/// All that is cached of one first stage that has this second stage under it.
+pub(super) fn inval_vma_guest_process(gscid: u32, pscid: u32) -> Command {
+    let mut words = inval_vma_guest(gscid);
+    spec::IOTINVAL_PSCV.set(&mut words, 1);
+    spec::IOTINVAL_PSCID.set(&mut words, pscid.into());
+    words
+}
+
 /// All that is cached under a tag.
 pub(super) fn inval_tag(tag: Meaning) -> Command {
     match tag.stage {

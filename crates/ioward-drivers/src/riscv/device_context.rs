@@ -74,6 +74,21 @@ pub(super) fn table(allowed: Allowed, walk: &Walk, id: u32, msi: Option<&MsiPoin
     words
 }
 
+/// Two tables translate, one after the other; requests with a process_id are refused.
+pub(super) fn nested(
+    allowed: Allowed,
+    (first, pscid): (&Walk, u32),
+    (second, gscid): (&Walk, u32),
+    msi: Option<&MsiPointer>,
+) -> Words {
+    let mut words = table(allowed, second, gscid, msi);
+    spec::SADE.set(&mut words, first.dirty.into());
+    spec::PSCID.set(&mut words, pscid.into());
+    spec::FSC_PPN.set(&mut words, first.ppn);
+    spec::FSC_MODE.set(&mut words, first.mode);
+    words
+}
+
 /// What becomes of requests without a process_id where there is a process directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum WithoutPasid {

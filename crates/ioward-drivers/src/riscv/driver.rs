@@ -12,6 +12,7 @@ use super::{
     fault,
     invalidate::Flusher,
     memory::Reach,
+    nested::Pairs,
     output_queue::{Drained, OutputQueue},
     process_directory::ProcessDirectory,
     registers::Registers,
@@ -45,6 +46,7 @@ pub struct RiscVIommu<M: Mmio, P: Platform> {
     pub(super) nothing: Option<Words>,
     pub(super) entries: Mutex<P::Lock, Entries<P>>,
     pub(super) tags: Mutex<P::Lock, Tags>,
+    pub(super) pairs: Mutex<P::Lock, Pairs>,
     pub(super) commands: Mutex<P::Lock, CommandQueue<P>>,
     pub(super) faults: Mutex<P::Lock, OutputQueue<P, { fault_record::WORDS }>>,
     pub(super) page_requests: Option<Mutex<P::Lock, OutputQueue<P, { page_request::WORDS }>>>,
@@ -287,11 +289,13 @@ unsafe impl<M: Mmio, P: Platform> Driver for RiscVIommu<M, P> {
         let mut batch = queue.batch(&self.platform, &self.registers);
         for flush in what {
             self.flusher.translations(flush, &mut |command| batch.push(command));
+            self.nested_commands(flush.tag, &mut |command| batch.push(command));
         }
         if what.iter().flat_map(|flush| flush.atc).any(answers) {
             batch.push(command::fence());
             for flush in what {
-                self.flusher.devices(flush, answers, &mut |command| batch.push(command));
+                let whole = |target: &AtcTarget| self.is_second_of(target.source, flush.tag);
+                self.flusher.devices(flush, answers, whole, &mut |command| batch.push(command));
             }
         }
         batch.finish()

@@ -23,7 +23,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         self.tags.lock().of(meaning.stage).is_given(meaning.id).then_some(meaning)
     }
 
-    fn check(&self, what: &Translation<'_>) -> Result<Rid, Refused> {
+    pub(super) fn check(&self, what: &Translation<'_>) -> Result<Rid, Refused> {
         match *what {
             Translation::Identity => Ok(Rid::Identity),
             Translation::Table { root, config, tag } | Translation::Foreign { root, config, tag } => {
@@ -48,6 +48,10 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         match (&claimed.rid, &claimed.directory) {
             (Rid::Table { walk, id }, _) if walk.stage == Stage::Second => {
                 context::table(allowed, walk, *id, claimed.msi.as_ref())
+            }
+            (Rid::Nested { first, second }, _) => {
+                let (first, second) = ((&first.0, first.1), (&second.0, second.1));
+                context::nested(allowed, first, second, claimed.msi.as_ref())
             }
             (Rid::Blocked, None) => context::INVALID,
             (Rid::Blocked, Some(_)) if claimed.pasids.is_empty() => context::INVALID,
@@ -140,13 +144,14 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         }
         // What was asked for and given up may be in caches still, whatever memory says.
         claimed.unconfirmed |= done.is_err();
+        self.leave_pair(claimed);
         done.map_err(|hung| {
             let _ = self.block_source(entries, slot, false);
             hung.into()
         })
     }
 
-    fn write_source(
+    pub(super) fn write_source(
         &self,
         directory: &mut DeviceDirectory<P>,
         claimed: &mut Claimed<P>,
@@ -169,10 +174,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         claimed.directory = processes;
         done?;
         claimed.rid = new;
-        let second = match new {
-            Rid::Table { walk, id } if walk.stage == Stage::Second => Some(id),
-            _ => None,
-        };
+        let second = new.gscid();
         claimed.msi = claimed.msi.filter(|msi| Some(msi.gscid) == second);
         directory.write(source, &self.context(claimed), &mut run)?;
         if let Some(root) = moved {
@@ -224,7 +226,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
             Rid::Table { .. } => return unsupported("a second stage behind a PASID"),
             _ => return unsupported("identity behind a PASID"),
         };
-        if matches!(claimed.rid, Rid::Table { walk, .. } if walk.stage == Stage::Second) {
+        if claimed.rid.gscid().is_some() {
             return unsupported("PASIDs beside a second stage of their source");
         }
         if let Some(processes) = &mut claimed.directory {
@@ -294,6 +296,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         claimed.rid = Rid::Blocked;
         claimed.msi = None;
         claimed.unconfirmed = done.is_err();
+        self.leave_pair(claimed);
         done.map_or_else(Blocked::Unconfirmed, |()| Blocked::Confirmed)
     }
 

@@ -62,15 +62,16 @@ impl Flusher {
     }
 
     /// Hands `each` the commands that make those devices forget that answer. The IOMMU must have forgotten before, or a
-    /// device would fetch again what it should not have (6.3.6).
+    /// device would fetch again what it should not have (6.3.6). `whole`: whose addresses are not those of the span.
     pub fn devices(
         &self,
         flush: &Flush<'_>,
         answers: impl Fn(&AtcTarget) -> bool,
+        whole: impl Fn(&AtcTarget) -> bool,
         each: &mut impl FnMut(Command),
     ) {
         for &target in flush.atc.iter().filter(|target| answers(target)) {
-            each(match flush.span.is_valid() {
+            each(match flush.span.is_valid() && !whole(&target) {
                 true => command::atc_inval(target, &flush.span),
                 false => command::atc_inval_all(target),
             });

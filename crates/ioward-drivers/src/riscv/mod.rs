@@ -55,6 +55,7 @@ mod invalidate;
 mod memory;
 mod msi;
 mod msi_install;
+mod nested;
 mod output_queue;
 mod page_request_queue;
 mod plan;

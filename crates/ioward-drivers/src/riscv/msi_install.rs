@@ -4,7 +4,6 @@ use super::{
     RiscVIommu, command,
     driver::Entries,
     msi::{self, MsiTable, MsiTarget, MsiWindow},
-    slots::Rid,
     tag::{Meaning, Stage},
 };
 use core::sync::atomic::Ordering;
@@ -54,10 +53,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let Entries { directory, slots } = &mut *entries;
         let claimed = slots.get(iommu, slot)?;
         let msi = table.map(MsiTable::pointer);
-        let second = match claimed.rid {
-            Rid::Table { walk, id } if walk.stage == Stage::Second => Some(id),
-            _ => None,
-        };
+        let second = claimed.rid.gscid();
         if table.is_some_and(|table| table.iommu != iommu || Some(table.gscid) != second) {
             return Err(Refused::Unsupported { iommu, what: "an MSI page table without its second stage" });
         }

@@ -1,6 +1,6 @@
 //! Who has claimed which source.
 
-use super::{msi::MsiPointer, plan::Walk, process_directory::ProcessDirectory};
+use super::{msi::MsiPointer, plan::Walk, process_directory::ProcessDirectory, tag::Stage};
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
@@ -17,6 +17,19 @@ pub(super) enum Rid {
     Identity,
     /// A table, under a PSCID or GSCID as its stage has it.
     Table { walk: Walk, id: u32 },
+    /// Both stages, each with its PSCID or GSCID.
+    Nested { first: (Walk, u32), second: (Walk, u32) },
+}
+
+impl Rid {
+    /// The GSCID, where there is a second stage.
+    pub fn gscid(&self) -> Option<u32> {
+        match *self {
+            Self::Table { walk, id } if walk.stage == Stage::Second => Some(id),
+            Self::Nested { second: (_, id), .. } => Some(id),
+            _ => None,
+        }
+    }
 }
 
 /// One claimed source.
