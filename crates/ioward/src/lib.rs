@@ -10,7 +10,7 @@
 //! | --- | --- |
 //! | [`discover`] | from firmware tables and the bus to IOMMUs and devices |
 //! | [`core`] | the subsystem: devices, groups, domains, DMA; [`Subsystem`] is where to begin |
-//! | [`drivers`] | one module an IOMMU: features `smmuv3`, `amdvi` |
+//! | [`drivers`] | one module an IOMMU: features `smmuv3`, `amdvi`, `vtd`, `riscv`, `virtio` |
 //! | [`firmware`] | DMAR, IVRS, IORT, RIMT, VIOT and device tree, raw and as facts |
 //! | [`pci`] | configuration space, topology, groups |
 //! | [`pgtable`], [`iova`], [`spec`], [`types`] | what those are made of |

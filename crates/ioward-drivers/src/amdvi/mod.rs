@@ -17,10 +17,12 @@
 //! | `guest_cr3` | tables indexed by PASID |
 //! | `domain_id` | what caches know carriers by |
 //! | `command`, `command_buffer`, `invalidate`, `forget` | commands, their ring, ranges as commands, what to forget when |
+//! | `interrupt_table`, `interrupts` | interrupt remapping |
 //! | `event`, `event_log` | events and their ring |
 //! | `source`, `attach`, `driver` | claimed sources, how they change, and the driver |
 //!
-//! Interrupt remapping is not done here: entries have IV=0, so interrupts pass as devices send them.
+//! Interrupts are remapped where [`Config::interrupts`] says so: then a message that no entry of its source names is blocked.
+//! Otherwise entries have IV=0, and interrupts pass as devices send them.
 
 mod adopt;
 mod attach;

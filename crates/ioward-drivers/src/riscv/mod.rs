@@ -18,6 +18,7 @@
 //! | identity | both stages Bare | a process directory without DPE |
 //! | second stage | iohgatp, first stage Bare | the same, refused while a PASID is installed |
 //! | first stage | iosatp | a process directory with DPE, process_id 0 |
+//! | both ([`RiscVIommu::install_nested`]) | iosatp and iohgatp | the same, refused while a PASID is installed |
 //!
 //! V = 0 refuses everything: untranslated, translated and translation requests, and page requests (2.3, 2.6). A blocked
 //! source leaves a fault record for each request ("DDT entry not valid"), which tc.DTF could not silence either; whoever
@@ -32,7 +33,7 @@
 //! Nothing here waits without a bound ([`Config::bound`]) and no index that hardware gives is used unchecked. A wait that
 //! was given up makes later ones end at once until the IOMMU has consumed another command.
 //!
-//! Locks are taken in this order: contexts, tags, command queue; the fault and page-request queues by themselves. [`poll`]
+//! Locks are taken in this order: contexts, tags, command queue, pairs of stages; the fault and page-request queues by themselves. [`poll`]
 //! holds none while it calls its sink.
 //!
 //! [`poll`]: ioward_core::driver::Driver::poll
