@@ -7,6 +7,7 @@ extern crate alloc;
 
 #[cfg(feature = "amdvi")]
 pub mod amdvi;
+mod left_over;
 #[cfg(feature = "riscv")]
 pub mod riscv;
 #[cfg(feature = "smmuv3")]
@@ -15,3 +16,7 @@ pub mod smmuv3;
 pub mod virtio;
 #[cfg(feature = "vtd")]
 pub mod vtd;
+#[cfg(any(feature = "smmuv3", feature = "riscv"))]
+mod wait;
+
+pub use left_over::BringUp;

@@ -8,7 +8,7 @@
 use super::adopt;
 use super::command::Command;
 use super::command_buffer::CommandBuffer;
-use super::config::{BringUp, BringUpError, Config};
+use super::config::{BringUpError, Config};
 use super::device_table::DeviceTable;
 use super::domain_id::DomainIds;
 use super::driver::{AmdVi, Sources};
@@ -19,6 +19,7 @@ use super::interrupt_table::{self, Kind};
 use super::invalidate::Block;
 use super::source::Fixed;
 use super::unit::Unit;
+use crate::left_over::BringUp;
 use alloc::{collections::BTreeMap, vec::Vec};
 use ioward_core::driver::Hung;
 use ioward_spec::amdvi::{

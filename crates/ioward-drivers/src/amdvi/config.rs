@@ -3,7 +3,7 @@
 use core::fmt;
 use ioward_core::driver::Hung;
 use ioward_spec::amdvi::capability;
-use ioward_types::{Nanos, OutOfMemory, PhysAddr, describe, hw::NoAtomic128};
+use ioward_types::{Nanos, OutOfMemory, describe, hw::NoAtomic128};
 
 /// What is known of one IOMMU before its registers are touched.
 #[derive(Clone, Copy, Debug)]
@@ -55,29 +55,6 @@ impl Config {
 
     pub(super) fn np_cache(&self) -> bool {
         self.capability_header.is_none_or(|header| capability::header::NP_CACHE.of(header.into()) != 0)
-    }
-}
-
-/// In which state firmware or an earlier kernel left the IOMMU.
-#[derive(Clone, Copy)]
-pub enum BringUp<'m> {
-    /// No device does DMA. Every source starts blocked.
-    Cold,
-    /// The IOMMU translates for devices that do DMA, and they go on until each of their sources is claimed. Reads 64
-    /// bits of memory that the earlier owner filled; `None` where there is no memory. Where the IOMMU turns out to be
-    /// off there is nothing to adopt, and this is [`BringUp::Cold`].
-    Adopt(&'m dyn Fn(PhysAddr) -> Option<u64>),
-    /// Whatever devices do is stopped: every source is blocked at once.
-    Abort,
-}
-
-impl fmt::Debug for BringUp<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cold => "Cold",
-            Self::Adopt(_) => "Adopt",
-            Self::Abort => "Abort",
-        })
     }
 }
 

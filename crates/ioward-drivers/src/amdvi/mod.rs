@@ -46,6 +46,7 @@ mod plan;
 mod source;
 mod unit;
 
-pub use config::{BringUp, BringUpError, Config};
+pub use crate::left_over::BringUp;
+pub use config::{BringUpError, Config};
 pub use driver::AmdVi;
 pub use plan::{PLANNED_GUEST_BITS, PLANNED_HOST_BITS};

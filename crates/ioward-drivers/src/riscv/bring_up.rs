@@ -19,8 +19,8 @@ use super::{
     registers::{QueueCsr, Registers, bit},
     slots::Slots,
     tag::{Stage, Tags},
-    wait::Patience,
 };
+use crate::wait::Patience;
 use ioward_spec::riscv::{
     command as command_record,
     device::{DEVICE_ID_BITS, iohgatp_mode, iosatp_mode},
@@ -36,6 +36,12 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
     /// Takes over an IOMMU. `registers` are its page of registers.
     ///
     /// On success it translates, every source being blocked unless it was adopted.
+    ///
+    /// In no state does it let anything through untranslated from the first register write on: `ddtp` goes through Off.
+    /// [`BringUp::Cold`] of one that translates after all is an error, and nothing is changed; one that is Bare counts as
+    /// not translating. [`BringUp::Adopt`] copies the device contexts that it has; `ddtp` cannot go from one directory to
+    /// another but through Off (5.5), so requests that arrive while it changes, for the length of about ten register
+    /// accesses, are aborted. Where it does not translate, that is [`BringUp::Abort`].
     pub fn bring_up(
         id: IommuId,
         registers: M,

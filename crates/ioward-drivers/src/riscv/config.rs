@@ -77,41 +77,6 @@ pub struct Message {
     pub data: u32,
 }
 
-/// In which state an IOMMU is found, and what becomes of the DMA that it lets through. In no case does it let anything
-/// through untranslated from the first register write on: `ddtp` goes through Off.
-#[derive(Clone, Copy)]
-pub enum BringUp<'a> {
-    /// It is Off or Bare, as after reset, and no device does DMA. If it translates after all, that is an error and nothing
-    /// is changed.
-    Cold,
-    /// Firmware or a crashed kernel left it translating, or Bare with DMA running. What it lets through is stopped.
-    Abort,
-    /// Firmware or a crashed kernel left it translating, and what it lets through goes on: the device contexts that it has
-    /// are copied, and each is blocked when its source is claimed.
-    ///
-    /// `ddtp` cannot go from one directory to another but through Off (5.5), so requests that arrive while it changes, for
-    /// the length of about ten register accesses, are aborted. Process directories and page tables stay where they are: the
-    /// caller keeps that memory as it is until every source that matters has been claimed. Identifiers that the copied
-    /// contexts use (GSCID, PSCID) are never given out.
-    ///
-    /// Where it does not translate after all, this is `Abort`.
-    Adopt(
-        /// Reads 8 bytes of physical memory at a multiple of 8; `None` where there is no memory. The tables' addresses come
-        /// from hardware and are not to be trusted.
-        &'a dyn Fn(PhysAddr) -> Option<u64>,
-    ),
-}
-
-impl fmt::Debug for BringUp<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cold => "Cold",
-            Self::Abort => "Abort",
-            Self::Adopt(_) => "Adopt",
-        })
-    }
-}
-
 /// Why an IOMMU is not driven. Unless it says otherwise nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -136,7 +101,7 @@ pub enum BringUpError {
         /// What is missing, or is there and not supported.
         what: &'static str,
     },
-    /// It already translates, and [`BringUp::Cold`] was asked for.
+    /// It already translates, and [`BringUp::Cold`](super::BringUp::Cold) was asked for.
     Translating {
         /// What `ddtp` reads as.
         ddtp: u64,

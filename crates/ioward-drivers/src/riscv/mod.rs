@@ -64,10 +64,10 @@ mod process_directory;
 mod registers;
 mod slots;
 mod tag;
-mod wait;
 
+pub use crate::left_over::BringUp;
 pub use adopt::Adopted;
 pub use command::PageResponse;
-pub use config::{BringUp, BringUpError, Config, Interrupts, Message};
+pub use config::{BringUpError, Config, Interrupts, Message};
 pub use driver::RiscVIommu;
 pub use msi::{MsiTable, MsiTarget, MsiWindow};

@@ -1,6 +1,7 @@
 //! The register block, with the waits that its protocols ask for.
 
-use super::{config::BringUpError, wait::Patience};
+use super::config::BringUpError;
+use crate::wait::Patience;
 use ioward_core::driver::Hung;
 use ioward_spec::{
     Field,

@@ -12,8 +12,8 @@ use super::{
     slots::Slots,
     stream_table::StreamTable,
     tag::Numbers,
-    wait::Patience,
 };
+use crate::wait::Patience;
 use ioward_core::driver::Hung;
 use ioward_spec::smmuv3::{
     command as command_record, event as event_record, pri,
@@ -86,6 +86,12 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
     /// Takes over an SMMU. `registers` are its pages 0 and 1, or page 0 alone where firmware says that there is no other.
     ///
     /// On success it translates, every source being blocked unless it was adopted.
+    ///
+    /// In no state does any request bypass it from the first register write on: it aborts (GBPA.ABORT) whenever it does not
+    /// translate. [`BringUp::Cold`] of one that translates after all is an error, and nothing is changed.
+    /// [`BringUp::Adopt`] copies the entries of the Stream table that it has; the table's address cannot change while the
+    /// SMMU translates (IHI 0070, 6.3.24), so requests that arrive while it changes, for the length of about ten register
+    /// accesses, are aborted. Where it does not translate, that is `Cold`.
     pub fn bring_up(
         id: IommuId,
         registers: M,

@@ -2,7 +2,7 @@
 
 use core::fmt;
 use ioward_core::driver::Hung;
-use ioward_types::{Nanos, OutOfMemory, PhysAddr, describe};
+use ioward_types::{Nanos, OutOfMemory, describe};
 
 /// How one SMMU is to be driven. `Config::default()` fits any that needs no quirk.
 #[derive(Clone, Copy, Debug)]
@@ -40,40 +40,6 @@ impl Default for Config {
     }
 }
 
-/// In which state an SMMU is found, and what becomes of the DMA that it lets through. In no case does any request bypass
-/// it from the first register write on: it aborts (GBPA.ABORT) whenever it does not translate.
-#[derive(Clone, Copy)]
-pub enum BringUp<'a> {
-    /// It does not translate. If it does after all, that is an error and nothing is changed.
-    Cold,
-    /// Firmware or a crashed kernel left it translating. What it lets through is stopped.
-    Abort,
-    /// Firmware or a crashed kernel left it translating, and what it lets through goes on: the entries of the Stream table
-    /// that it has are copied, and an entry is blocked when its source is claimed.
-    ///
-    /// The Stream table's address cannot change while the SMMU translates (IHI 0070, 6.3.24), so requests that arrive while
-    /// it changes, for the length of about ten register accesses, are aborted. CDs and page tables stay where they are: the
-    /// caller keeps that memory as it is until every source that matters has been claimed. VMIDs and ASIDs that the copied
-    /// entries use are never given out.
-    ///
-    /// Where it does not translate after all, this is `Cold`.
-    Adopt(
-        /// Reads 8 bytes of physical memory at a multiple of 8; `None` where there is no memory. The tables' addresses come
-        /// from hardware and are not to be trusted.
-        &'a dyn Fn(PhysAddr) -> Option<u64>,
-    ),
-}
-
-impl fmt::Debug for BringUp<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cold => "Cold",
-            Self::Abort => "Abort",
-            Self::Adopt(_) => "Adopt",
-        })
-    }
-}
-
 /// Why an SMMU is not driven. Unless it says otherwise nothing was changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -98,7 +64,7 @@ pub enum BringUpError {
         /// What is missing, or is there and not supported.
         what: &'static str,
     },
-    /// It already translates, and [`BringUp::Cold`] was asked for.
+    /// It already translates, and [`BringUp::Cold`](super::BringUp::Cold) was asked for.
     Translating {
         /// What CR0 reads as.
         cr0: u32,

@@ -52,9 +52,9 @@ mod slots;
 mod ste;
 mod stream_table;
 mod tag;
-mod wait;
 
+pub use crate::left_over::BringUp;
 pub use adopt::Adopted;
 pub use command::PageResponse;
-pub use config::{BringUp, BringUpError, Config};
+pub use config::{BringUpError, Config};
 pub use driver::SmmuV3;

@@ -1,6 +1,6 @@
 //! The register block, with the waits that its protocols ask for.
 
-use super::wait::Patience;
+use crate::wait::Patience;
 use ioward_core::driver::Hung;
 use ioward_spec::smmuv3::registers::{self as spec, gbpa};
 use ioward_types::{Mmio, Platform};

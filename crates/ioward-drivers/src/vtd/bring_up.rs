@@ -6,7 +6,7 @@
 
 use super::adopt::{self, Adopted};
 use super::capability::Features;
-use super::config::{BringUp, BringUpError, Config, Interrupts, Message, Mode};
+use super::config::{BringUpError, Config, Interrupts, Message, Mode};
 use super::descriptor::Command;
 use super::domain_id::DomainIds;
 use super::driver::{Sources, VtD};
@@ -20,6 +20,7 @@ use super::page_requests::PageRequestQueue;
 use super::pasid_entry::Ways;
 use super::register_invalidation::InvalidationRegisters;
 use super::root_table::RootTable;
+use crate::left_over::BringUp;
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use ioward_core::driver::Hung;
 use ioward_spec::vtd::{
@@ -34,6 +35,10 @@ const RUN_OUT: Nanos = Nanos(10_000_000);
 impl<M: Mmio, P: Platform> VtD<M, P> {
     /// Brings up the unit behind `registers`, of which `state` tells how it was left. On success every source that was not
     /// adopted is blocked, nothing that was cached before still is, and protected memory regions are off.
+    ///
+    /// A unit that translates goes on translating, with every source blocked that is not adopted, and keeps its translation
+    /// mode: that changes only while it does not translate, which is a bypass (11.4.5). [`BringUp::Adopt`] of one that does
+    /// not translate is [`BringUp::Cold`].
     pub fn bring_up(
         id: IommuId,
         registers: M,

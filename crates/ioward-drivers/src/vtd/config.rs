@@ -2,7 +2,7 @@
 
 use core::fmt;
 use ioward_core::driver::Hung;
-use ioward_types::{Nanos, OutOfMemory, PhysAddr, describe, hw::has_atomic128};
+use ioward_types::{Nanos, OutOfMemory, describe, hw::has_atomic128};
 
 /// Where an event of the unit's own is sent: an MSI of its, in the form that the machine takes (11.4.7.3 to 11.4.7.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,33 +101,6 @@ impl Config {
             return Err(BringUpError::Config("the host address width is less than 32 bits"));
         }
         Ok(())
-    }
-}
-
-/// In which state firmware or an earlier kernel left the unit.
-///
-/// A unit that translates goes on translating from the first write on, with every source blocked that is not adopted, and
-/// keeps its translation mode: that changes only while it does not translate, which is a bypass (11.4.5).
-#[derive(Clone, Copy)]
-pub enum BringUp<'m> {
-    /// No device does DMA. Every source starts blocked.
-    Cold,
-    /// The unit translates for devices that do DMA, and they go on until each of their sources is claimed. Reads 64 bits
-    /// of memory at a multiple of 8 that the earlier owner filled; `None` where there is no memory. Tables that are
-    /// adopted stay where they are: the caller keeps that memory until every source that matters has been claimed.
-    /// Where the unit turns out not to translate there is nothing to adopt, and this is [`BringUp::Cold`].
-    Adopt(&'m dyn Fn(PhysAddr) -> Option<u64>),
-    /// Whatever devices do is stopped: every source is blocked at once.
-    Abort,
-}
-
-impl fmt::Debug for BringUp<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cold => "Cold",
-            Self::Adopt(_) => "Adopt",
-            Self::Abort => "Abort",
-        })
     }
 }
 

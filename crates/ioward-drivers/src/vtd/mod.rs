@@ -64,7 +64,8 @@ mod register_invalidation;
 mod root_table;
 mod source;
 
+pub use crate::left_over::BringUp;
 pub use adopt::Adopted;
-pub use config::{BringUp, BringUpError, Config, Interrupts, Message, Mode, PageRequests};
+pub use config::{BringUpError, Config, Interrupts, Message, Mode, PageRequests};
 pub use driver::{PageResponse, VtD};
 pub use plan::{PLANNED_BITS, PLANNED_FIRST_BITS};

@@ -5,7 +5,7 @@ use ioward_types::{IommuId, Nanos, Platform};
 
 /// Who waits and for how long at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(crate) struct Patience {
     pub iommu: IommuId,
     pub bound: Nanos,
 }
