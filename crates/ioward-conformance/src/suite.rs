@@ -113,7 +113,7 @@ macro_rules! __table {
 /// A mode is a name and an expression that makes a fresh [`Bench`](crate::Bench) of it. The macro is used once a driver, at
 /// the top of a module.
 ///
-/// ```ignore
+/// ```text
 /// ioward_conformance::suite!(smmuv3 {
 ///     stage1 => Smmu::new(Features { stage2: false, ..Features::default() }),
 ///     stage2 => Smmu::new(Features::default()),
