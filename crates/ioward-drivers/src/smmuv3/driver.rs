@@ -129,11 +129,13 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
         if !was_open && confirmed.is_ok() {
             confirmed = self.run(&[command::cfgi_ste(source)]);
         }
-        if confirmed.is_ok() && was_open && what.ats {
+        if confirmed.is_ok() && (was_open || slots.was_unconfirmed(source)) && what.ats {
             confirmed = self.forget_device(source, what.pasid_bits);
         }
         if let Err(hung) = confirmed {
             discard(cds);
+            // Its entry is blocked by now, which tells the next who claims it nothing.
+            slots.leave_unconfirmed(source);
             return Err(hung.into());
         }
         let index = slots.insert(Claimed {

@@ -100,6 +100,8 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
             // What requests with a PASID reach has not changed.
             done = self.run(&[command::atc_inv_all(AtcTarget { source, pasid: None })]);
         }
+        // What was asked for and given up may be in caches still, whatever memory says.
+        claimed.unconfirmed |= done.is_err();
         done.map_err(|hung| {
             let _ = self.block_source(entries, slot, false);
             hung.into()
@@ -190,6 +192,7 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
             cds.ensure(pasid)?;
         }
         let done = self.settle(claimed).and_then(|()| self.write_pasid(table, claimed, pasid, &walk, asid));
+        claimed.unconfirmed |= done.is_err();
         done.map_err(|hung| {
             let _ = self.block_pasid(entries, slot, pasid);
             hung.into()
@@ -260,6 +263,9 @@ impl<M: Mmio, P: Platform> SmmuV3<M, P> {
             return Blocked::Confirmed;
         }
         let mut done = cds.block(source, pasid, &mut |commands| self.run(commands));
+        if claimed.unconfirmed && done.is_ok() {
+            done = self.run(&[command::cfgi_ste(source)]);
+        }
         if done.is_ok() && claimed.ats {
             done = self.run(&[command::atc_inv_all(AtcTarget { source, pasid: Some(pasid) })]);
         }

@@ -25,20 +25,33 @@ pub(super) struct Claimed<P: Platform> {
 pub(super) struct Slots<P: Platform> {
     slots: Vec<Option<Claimed<P>>>,
     by_source: BTreeMap<SourceId, u32>,
+    /// Sources that were given back without it being known that what they had is forgotten.
+    unconfirmed: BTreeSet<SourceId>,
 }
 
 impl<P: Platform> Slots<P> {
     pub fn new() -> Self {
-        Self { slots: Vec::new(), by_source: BTreeMap::new() }
+        Self { slots: Vec::new(), by_source: BTreeMap::new(), unconfirmed: BTreeSet::new() }
     }
 
     pub fn is_claimed(&self, source: SourceId) -> bool {
         self.by_source.contains_key(&source)
     }
 
+    /// Whether the last who had the source left it unconfirmed.
+    pub fn was_unconfirmed(&self, source: SourceId) -> bool {
+        self.unconfirmed.contains(&source)
+    }
+
+    /// Remembers that what a source had is not known to be forgotten: whoever claims it sees to that first.
+    pub fn leave_unconfirmed(&mut self, source: SourceId) {
+        self.unconfirmed.insert(source);
+    }
+
     /// The index of a new slot.
     pub fn insert(&mut self, claimed: Claimed<P>) -> u32 {
         let source = claimed.source;
+        self.unconfirmed.remove(&source);
         let index = match self.slots.iter().position(Option::is_none) {
             Some(free) => {
                 self.slots[free] = Some(claimed);
@@ -66,7 +79,9 @@ impl<P: Platform> Slots<P> {
     }
 
     pub fn remove(&mut self, iommu: IommuId, slot: &Slot) -> Option<Claimed<P>> {
-        self.get(iommu, slot).ok()?;
+        if self.get(iommu, slot).ok()?.unconfirmed {
+            self.leave_unconfirmed(slot.source);
+        }
         self.by_source.remove(&slot.source);
         self.slots[slot.index as usize].take()
     }
