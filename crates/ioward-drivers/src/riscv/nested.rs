@@ -7,15 +7,17 @@ use super::{
     RiscVIommu, command,
     command::Command,
     driver::Entries,
+    plan::Walk,
     slots::{Claimed, Rid},
     tag::{Meaning, Stage},
 };
-use alloc::collections::BTreeMap;
+use alloc::{collections::BTreeMap, vec::Vec};
 use ioward_core::driver::{AtcTarget, Refused, Slot, Translation};
 use ioward_types::{Mmio, Platform, SourceId, Tag};
 
-/// The PSCID and GSCID of every source that has both stages.
-pub(super) type Pairs = BTreeMap<SourceId, (u32, u32)>;
+/// The PSCID and GSCID of every source that has both stages; while one pair takes the place of another, and for as long as
+/// that was not confirmed, both.
+pub(super) type Pairs = BTreeMap<SourceId, Vec<(u32, u32)>>;
 
 impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
     /// Makes requests of a source without a PASID go through both stages: `first`, whose root and tables are at guest
@@ -24,8 +26,8 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
     /// the place of both.
     ///
     /// # Errors
-    /// [`Refused::Shape`] where the two are not a first and a second stage that the IOMMU can walk,
-    /// [`Refused::Unsupported`] where PASIDs are installed. On [`Refused::Hung`] the source is blocked.
+    /// As for [`Driver::install`](ioward_core::driver::Driver::install) of either; [`Refused::Unsupported`] where the two are
+    /// not a first and a second stage, and where PASIDs are installed. On [`Refused::Hung`] the source is blocked.
     ///
     /// # Safety
     /// As for [`Driver::install`](ioward_core::driver::Driver::install) of `second`: whatever the first stage says, the
@@ -39,46 +41,47 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let mut entries = self.entries.lock();
         let Entries { directory, slots } = &mut *entries;
         let claimed = slots.get(self.id, slot)?;
-        let new = self.nested(first, second)?;
+        let (first, second) = self.stages(first, second)?;
         if !claimed.pasids.is_empty() {
             return Err(Refused::Unsupported {
                 iommu: self.id,
                 what: "PASIDs beside a second stage of their source",
             });
         }
-        let Rid::Nested { first: (_, pscid), second: (_, gscid) } = new else {
-            return Err(Refused::Unsupported { iommu: self.id, what: "one stage as two" });
-        };
-        let source = claimed.source;
-        // Whoever flushes from here on flushes this pair too, before anything can be cached for it.
-        let old = self.pairs.lock().insert(source, (pscid, gscid));
+        let (source, gscid) = (claimed.source, second.1);
+        // Whoever flushes from here on flushes this pair too, before anything can be cached for it, and goes on flushing the
+        // one that it replaces until nothing of that is left.
+        self.pairs.lock().entry(source).or_default().push((first.1, gscid));
         self.platform.fence();
         let was_open = super::device_context::is_valid(&directory.read(source));
         let settled = self.settle(directory, claimed);
         // No command that names one stage alone reaches what was cached of the two from before bring-up, or under numbers
         // that have been used before.
         let fresh = settled.and_then(|()| self.run(&[command::inval_vma_guest(gscid)]));
+        let new = Rid::Nested { first, second };
         let mut done = fresh.and_then(|()| self.write_source(directory, claimed, new));
         if done.is_ok() && was_open && claimed.ats {
             done = self.run(&[command::atc_inval_all(AtcTarget { source, pasid: None })]);
         }
         claimed.unconfirmed |= done.is_err();
+        self.leave_pair(claimed);
         done.map_err(|hung| {
-            // What was there before may be cached as well.
-            if let Some((_, gscid)) = old {
-                let _ = self.run(&[command::inval_vma_guest(gscid)]);
-            }
             let _ = self.block_source(&mut entries, slot, false);
             hung.into()
         })
     }
 
-    fn nested(&self, first: &Translation<'_>, second: &Translation<'_>) -> Result<Rid, Refused> {
+    /// Two stages that have been checked, each with its PSCID or GSCID.
+    fn stages(
+        &self,
+        first: &Translation<'_>,
+        second: &Translation<'_>,
+    ) -> Result<((Walk, u32), (Walk, u32)), Refused> {
         match (self.check(first)?, self.check(second)?) {
             (Rid::Table { walk: one, id: pscid }, Rid::Table { walk: other, id: gscid })
                 if (one.stage, other.stage) == (Stage::First, Stage::Second) =>
             {
-                Ok(Rid::Nested { first: (one, pscid), second: (other, gscid) })
+                Ok(((one, pscid), (other, gscid)))
             }
             _ => Err(Refused::Unsupported {
                 iommu: self.id,
@@ -87,18 +90,24 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         }
     }
 
-    /// After a source has left its pair, confirmed so.
+    /// Forgets the pairs that a source had before what it has now, once that is confirmed.
     pub(super) fn leave_pair(&self, claimed: &Claimed<P>) {
-        if !matches!(claimed.rid, Rid::Nested { .. }) && !claimed.unconfirmed {
-            self.pairs.lock().remove(&claimed.source);
+        if claimed.unconfirmed {
+            return;
+        }
+        let mut pairs = self.pairs.lock();
+        match claimed.rid {
+            Rid::Nested { first: (_, pscid), second: (_, gscid) } => {
+                pairs.insert(claimed.source, [(pscid, gscid)].into());
+            }
+            _ => drop(pairs.remove(&claimed.source)),
         }
     }
 
     /// Whether a tag is of the second stage below a source's first: a device knows addresses of the first alone.
     pub(super) fn is_second_of(&self, source: SourceId, tag: Tag) -> bool {
-        let pair = self.pairs.lock().get(&source).copied();
-        Meaning::decode(tag)
-            .is_some_and(|tag| tag.stage == Stage::Second && pair.is_some_and(|(_, gscid)| gscid == tag.id))
+        let Some(Meaning { stage: Stage::Second, id }) = Meaning::decode(tag) else { return false };
+        self.pairs.lock().get(&source).is_some_and(|pairs| pairs.iter().any(|(_, gscid)| *gscid == id))
     }
 
     /// What else a flush of this tag has to reach: translations through both stages, whatever their addresses, since what
@@ -107,7 +116,7 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         let Some(meaning) = Meaning::decode(tag) else { return };
         let pairs = self.pairs.lock();
         let mut told = None;
-        for &(pscid, gscid) in pairs.values() {
+        for &(pscid, gscid) in pairs.values().flatten() {
             let command = match meaning.stage {
                 Stage::First if meaning.id == pscid => command::inval_vma_guest_process(gscid, pscid),
                 Stage::Second if meaning.id == gscid => command::inval_vma_guest(gscid),
