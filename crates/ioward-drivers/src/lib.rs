@@ -10,6 +10,8 @@ pub mod amdvi;
 mod left_over;
 #[cfg(feature = "riscv")]
 pub mod riscv;
+#[cfg(any(feature = "smmuv3", feature = "riscv"))]
+mod slots;
 #[cfg(feature = "smmuv3")]
 pub mod smmuv3;
 #[cfg(feature = "virtio")]

@@ -17,10 +17,9 @@ use super::{
     page_request_queue,
     plan::Walk,
     registers::{QueueCsr, Registers, bit},
-    slots::Slots,
     tag::{Stage, Tags},
 };
-use crate::wait::Patience;
+use crate::{slots::Slots, wait::Patience};
 use ioward_spec::riscv::{
     command as command_record,
     device::{DEVICE_ID_BITS, iohgatp_mode, iosatp_mode},

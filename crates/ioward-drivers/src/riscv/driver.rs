@@ -3,6 +3,7 @@
 use super::{
     Adopted, PageResponse,
     capabilities::Features,
+    claimed::{Claimed, Rid},
     command,
     command::Command,
     command_queue::CommandQueue,
@@ -16,9 +17,9 @@ use super::{
     output_queue::{Drained, OutputQueue},
     process_directory::ProcessDirectory,
     registers::Registers,
-    slots::{Claimed, Rid, Slots},
     tag::{Meaning, Tags},
 };
+use crate::slots::Slots;
 use alloc::collections::BTreeMap;
 use ioward_core::driver::{
     AtcTarget, Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, Requirements, Slot,
@@ -55,7 +56,7 @@ pub struct RiscVIommu<M: Mmio, P: Platform> {
 /// The device directory and who has claimed what of it.
 pub(super) struct Entries<P: Platform> {
     pub directory: DeviceDirectory<P>,
-    pub slots: Slots<P>,
+    pub slots: Slots<Claimed<P>>,
 }
 
 impl<M: Mmio, P: Platform> RiscVIommu<M, P> {

@@ -1,14 +1,15 @@
 //! What goes into the contexts of sources and PASIDs.
 
 use super::{
-    RiscVIommu, command,
+    RiscVIommu,
+    claimed::{Claimed, Rid},
+    command,
     command::Command,
     device_context::{self as context, Allowed, WithoutPasid},
     device_directory::DeviceDirectory,
     driver::Entries,
     entry::Words,
     process_directory::{self, NONE, Written},
-    slots::{Claimed, Rid},
     tag::{Meaning, Stage},
 };
 use alloc::{vec, vec::Vec};

@@ -41,6 +41,7 @@
 mod adopt;
 mod bring_up;
 mod capabilities;
+mod claimed;
 mod command;
 mod command_queue;
 mod config;
@@ -62,7 +63,6 @@ mod page_request_queue;
 mod plan;
 mod process_directory;
 mod registers;
-mod slots;
 mod tag;
 
 pub use crate::left_over::BringUp;

@@ -4,11 +4,12 @@
 //! tells which pairs are in use.
 
 use super::{
-    RiscVIommu, command,
+    RiscVIommu,
+    claimed::{Claimed, Rid},
+    command,
     command::Command,
     driver::Entries,
     plan::Walk,
-    slots::{Claimed, Rid},
     tag::{Meaning, Stage},
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -18,6 +19,9 @@ use ioward_types::{Mmio, Platform, SourceId, Tag};
 /// The PSCID and GSCID of every source that has both stages; while one pair takes the place of another, and for as long as
 /// that was not confirmed, both.
 pub(super) type Pairs = BTreeMap<SourceId, Vec<(u32, u32)>>;
+
+/// A stage that has been checked, with its PSCID or GSCID.
+type Staged = (Walk, u32);
 
 impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
     /// Makes requests of a source without a PASID go through both stages: `first`, whose root and tables are at guest
@@ -71,12 +75,8 @@ impl<M: Mmio, P: Platform> RiscVIommu<M, P> {
         })
     }
 
-    /// Two stages that have been checked, each with its PSCID or GSCID.
-    fn stages(
-        &self,
-        first: &Translation<'_>,
-        second: &Translation<'_>,
-    ) -> Result<((Walk, u32), (Walk, u32)), Refused> {
+    /// Both, checked.
+    fn stages(&self, first: &Translation<'_>, second: &Translation<'_>) -> Result<(Staged, Staged), Refused> {
         match (self.check(first)?, self.check(second)?) {
             (Rid::Table { walk: one, id: pscid }, Rid::Table { walk: other, id: gscid })
                 if (one.stage, other.stage) == (Stage::First, Stage::Second) =>

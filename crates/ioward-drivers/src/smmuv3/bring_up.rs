@@ -9,11 +9,10 @@ use super::{
     memory::{Reach, Shared},
     output_queue::OutputQueue,
     registers::Registers,
-    slots::Slots,
     stream_table::StreamTable,
     tag::Numbers,
 };
-use crate::wait::Patience;
+use crate::{slots::Slots, wait::Patience};
 use ioward_core::driver::Hung;
 use ioward_spec::smmuv3::{
     command as command_record, event as event_record, pri,

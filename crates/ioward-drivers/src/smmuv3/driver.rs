@@ -3,6 +3,7 @@
 use super::{
     Adopted, PageResponse,
     cd_table::CdTable,
+    claimed::Claimed,
     command::{self, Command},
     command_queue::CommandQueue,
     event,
@@ -11,11 +12,11 @@ use super::{
     memory::Reach,
     output_queue::{Drained, OutputQueue},
     registers::Registers,
-    slots::{Claimed, Slots},
     ste,
     stream_table::StreamTable,
     tag::{Meaning, Numbers, Stage, encode_granule},
 };
+use crate::slots::Slots;
 use alloc::collections::BTreeSet;
 use ioward_core::driver::{
     AtcTarget, Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, Requirements, Slot,
@@ -49,7 +50,7 @@ pub struct SmmuV3<M: Mmio, P: Platform> {
 /// The Stream table and who has claimed what of it.
 pub(super) struct Entries<P: Platform> {
     pub table: StreamTable<P>,
-    pub slots: Slots<P>,
+    pub slots: Slots<Claimed<P>>,
 }
 
 /// ASIDs and VMIDs that are free.

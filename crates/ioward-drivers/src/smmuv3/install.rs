@@ -3,10 +3,10 @@
 use super::{
     SmmuV3, cd,
     cd_table::Written,
+    claimed::Claimed,
     command,
     driver::Entries,
     geometry::Walk,
-    slots::Claimed,
     ste::{self, WithoutPasid},
     stream_table::StreamTable,
     tag::{Meaning, Stage},

@@ -1,35 +1,29 @@
 //! Who has claimed which source.
 
-use super::cd_table::CdTable;
 use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
 use ioward_core::driver::{Refused, Slot};
-use ioward_types::{IommuId, Pasid, Platform, SourceId};
+use ioward_types::{IommuId, SourceId};
 
-/// One claimed source.
-pub(super) struct Claimed<P: Platform> {
-    pub source: SourceId,
-    pub pasid_bits: u8,
-    pub ats: bool,
-    /// Its Context descriptors, once there are any.
-    pub cds: Option<CdTable<P>>,
-    /// The PASIDs that have a table.
-    pub pasids: BTreeSet<Pasid>,
-    /// What an entry was is not known to be forgotten: a wait was given up.
-    pub unconfirmed: bool,
+/// What a driver knows of one claimed source.
+pub(crate) trait Claimed {
+    /// Which.
+    fn source(&self) -> SourceId;
+    /// Whether what it had is not known to be forgotten: a wait was given up.
+    fn is_unconfirmed(&self) -> bool;
 }
 
 /// Claimed sources, by slot and by source.
-pub(super) struct Slots<P: Platform> {
-    slots: Vec<Option<Claimed<P>>>,
+pub(crate) struct Slots<T> {
+    slots: Vec<Option<T>>,
     by_source: BTreeMap<SourceId, u32>,
     /// Sources that were given back without it being known that what they had is forgotten.
     unconfirmed: BTreeSet<SourceId>,
 }
 
-impl<P: Platform> Slots<P> {
+impl<T: Claimed> Slots<T> {
     pub fn new() -> Self {
         Self { slots: Vec::new(), by_source: BTreeMap::new(), unconfirmed: BTreeSet::new() }
     }
@@ -49,8 +43,8 @@ impl<P: Platform> Slots<P> {
     }
 
     /// The index of a new slot.
-    pub fn insert(&mut self, claimed: Claimed<P>) -> u32 {
-        let source = claimed.source;
+    pub fn insert(&mut self, claimed: T) -> u32 {
+        let source = claimed.source();
         self.unconfirmed.remove(&source);
         let index = match self.slots.iter().position(Option::is_none) {
             Some(free) => {
@@ -67,19 +61,19 @@ impl<P: Platform> Slots<P> {
     }
 
     /// The claimed source of a slot that is one of this IOMMU's.
-    pub fn get(&mut self, iommu: IommuId, slot: &Slot) -> Result<&mut Claimed<P>, Refused> {
+    pub fn get(&mut self, iommu: IommuId, slot: &Slot) -> Result<&mut T, Refused> {
         let missing = Refused::NoSlot { iommu, source: slot.source };
         if slot.iommu != iommu {
             return Err(missing);
         }
         match self.slots.get_mut(slot.index as usize) {
-            Some(Some(claimed)) if claimed.source == slot.source => Ok(claimed),
+            Some(Some(claimed)) if claimed.source() == slot.source => Ok(claimed),
             _ => Err(missing),
         }
     }
 
-    pub fn remove(&mut self, iommu: IommuId, slot: &Slot) -> Option<Claimed<P>> {
-        if self.get(iommu, slot).ok()?.unconfirmed {
+    pub fn remove(&mut self, iommu: IommuId, slot: &Slot) -> Option<T> {
+        if self.get(iommu, slot).ok()?.is_unconfirmed() {
             self.leave_unconfirmed(slot.source);
         }
         self.by_source.remove(&slot.source);
