@@ -109,6 +109,7 @@ fn merge_into(spans: &mut Vec<(Span<Iova>, Attributes)>, mut span: Span<Iova>, m
     spans.push((span, how));
 }
 
-fn physical(span: Span<Iova>) -> Span<PhysAddr> {
+/// Where a region that is mapped one to one lies in physical memory.
+pub(crate) fn physical(span: Span<Iova>) -> Span<PhysAddr> {
     Span { start: PhysAddr(span.start.0), bytes: span.bytes }
 }

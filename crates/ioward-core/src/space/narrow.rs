@@ -1,10 +1,10 @@
 //! What an address space must not map, and what it must (rule 15); taken back where a newcomer is not served after all.
 
 use super::{AddressSpace, Gather, MapError, layout::Layout};
-use crate::device::AddError;
+use crate::{device::AddError, special::physical};
 use alloc::vec::Vec;
 use ioward_iova::Reserved;
-use ioward_types::{Attributes, Iova, PhysAddr, Platform, Span};
+use ioward_types::{Attributes, Iova, Platform, Span};
 
 /// What was asked for a newcomer, so that it can be taken back.
 #[derive(Default)]
@@ -129,8 +129,4 @@ fn without(span: Span<Iova>, taken: Span<Iova>) -> Vec<Span<Iova>> {
     let after = (span.last() > taken.last())
         .then(|| Span { start: Iova(taken.last().0 + 1), bytes: span.last().0 - taken.last().0 });
     before.into_iter().chain(after).collect()
-}
-
-fn physical(span: Span<Iova>) -> Span<PhysAddr> {
-    Span { start: PhysAddr(span.start.0), bytes: span.bytes }
 }
