@@ -4,8 +4,8 @@ mod common;
 
 use common::{Config, Fabric};
 use ioward_pci::{
-    Bdf, ConfigAccess, Problem,
-    enumerate::{Assigned, Space, Window, assign_bars, number_buses},
+    Bdf, ConfigAccess, Finding, FunctionSpace, Problem, caps,
+    enumerate::{Assigned, Bar, Space, Window, assign_bars, assign_virtual_bars, number_buses},
     regs,
 };
 use ioward_types::PhysAddr;
@@ -174,6 +174,73 @@ fn virtual_functions_get_buses_and_room() {
     assert_eq!(assigned.findings, []);
     check(&fabric, &assigned);
     assert!(assigned.bars.iter().any(|bar| bar.virtual_functions == 64 && bar.bytes == 0x4000));
+}
+
+/// A port as PC firmware leaves it: all registers assigned but those of virtual functions.
+fn as_firmware_leaves_it(fabric: &Fabric) -> Assigned {
+    let numbering = number_buses(fabric, 0, 0, 255);
+    let mut assigned = assign_bars(fabric, &numbering, &windows());
+    for bar in assigned.bars.iter().filter(|bar| bar.virtual_functions != 0) {
+        let sriov =
+            caps::find_extended(&FunctionSpace { access: fabric, function: bar.function }, regs::EXT_SRIOV);
+        fabric.write32(bar.function, sriov.unwrap() + regs::SRIOV_BAR + u16::from(bar.index) * 4, 0);
+    }
+    assigned.bars.retain(|bar| bar.virtual_functions == 0);
+    assigned
+}
+
+#[test]
+fn virtual_functions_get_what_firmware_left_of_the_windows() {
+    let card = || {
+        Config::endpoint()
+            .express(0)
+            .multifunction()
+            .memory(0, 0x4000, false, false)
+            .memory(2, 0x2_0000, false, false)
+    };
+    let fabric = Fabric::new([(
+        0x08,
+        Config::root_port()
+            .with(0, card().sriov(8, 0x80, 2, 0x4000))
+            .with(1, card().sriov(8, 0x80, 2, 0x1000)),
+    )]);
+    let mut assigned = as_firmware_leaves_it(&fabric);
+    let held = |bar: &Bar| fabric.read32(bar.function, regs::BAR + u16::from(bar.index) * 4);
+    let before: Vec<u32> = assigned.bars.iter().map(held).collect();
+    for function in [at(1, 0), at(1, 1)] {
+        let late = assign_virtual_bars(&fabric, at(0, 8), function);
+        assert_eq!(late.findings, []);
+        assert_eq!((late.bars.len(), late.bars[0].virtual_functions), (1, 8));
+        assigned.bars.extend(late.bars);
+    }
+    check(&fabric, &assigned);
+    assert_eq!(
+        assigned.bars[..before.len()].iter().map(held).collect::<Vec<_>>(),
+        before,
+        "others are as they were"
+    );
+    let again = assign_virtual_bars(&fabric, at(0, 8), at(1, 0));
+    assert_eq!(again, Assigned::default(), "what holds something is left alone");
+}
+
+#[test]
+fn virtual_functions_that_find_no_room_are_reported_and_in_nobodys_way() {
+    let card = Config::endpoint().express(0).memory(0, 0x10_0000, false, false).sriov(8, 0x80, 2, 0x4000);
+    let fabric = Fabric::new([(0x08, Config::root_port().with(0, card))]);
+    as_firmware_leaves_it(&fabric);
+    // Firmware that knows nothing of virtual functions opens the window for the one MiB of the card alone.
+    let window = fabric.read32(at(0, 8), regs::MEMORY_WINDOW);
+    let base = fabric.read32(at(1, 0), regs::BAR) >> 16;
+    fabric.write32(at(0, 8), regs::MEMORY_WINDOW, base << 16 | base);
+    let late = assign_virtual_bars(&fabric, at(0, 8), at(1, 0));
+    assert_eq!(late.bars, []);
+    let problem = Problem::BarNoRoom { index: 0, bytes: 0x4000 };
+    assert_eq!(late.findings, [Finding { function: at(1, 0), problem }]);
+    // Enabled ones are not moved.
+    fabric.write32(at(0, 8), regs::MEMORY_WINDOW, window);
+    let sriov = caps::find_extended(&FunctionSpace { access: &fabric, function: at(1, 0) }, regs::EXT_SRIOV);
+    fabric.write32(at(1, 0), sriov.unwrap() + regs::SRIOV_CONTROL, regs::SRIOV_VF_ENABLE);
+    assert_eq!(assign_virtual_bars(&fabric, at(0, 8), at(1, 0)), Assigned::default());
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn size<A: ConfigAccess + ?Sized>(
 }
 
 /// Sizes `registers` registers from `first` on (7.5.1.2.1).
-fn size_block<A: ConfigAccess + ?Sized>(
+pub(super) fn size_block<A: ConfigAccess + ?Sized>(
     access: &A,
     function: Bdf,
     first: u16,

@@ -4,7 +4,7 @@
 use ioward_pci::{
     Bdf, ConfigAccess, Topology, caps, config,
     enable::enable_acs,
-    enumerate::{Space, Window, assign_bars, number_buses},
+    enumerate::{Space, Window, assign_bars, assign_virtual_bars, number_buses},
     groups::{Fabric, Linux, Policy},
     joins::Joins,
     lspci, regs,
@@ -124,6 +124,15 @@ pub fn hold_bus(bytes: &[u8]) {
     }
     spans.sort_unstable();
     assert!(spans.windows(2).all(|two| two[0].0 != two[1].0 || two[0].2 < two[1].1), "registers overlap");
+    for bus in &numbering.buses {
+        let Some(bridge) = bus.bridge else { continue };
+        for function in numbering.functions.iter().filter(|function| function.bus == bus.number) {
+            for bar in assign_virtual_bars(&garbage, bridge, *function).bars {
+                let bytes = u128::from(bar.bytes) * u128::from(bar.virtual_functions);
+                assert!(bar.bus & (bar.bytes - 1) == 0 && u128::from(bar.bus) + bytes <= 1 << 64);
+            }
+        }
+    }
     let topology = Topology::scan(&garbage, 0, 0, 15, &[0]);
     enable_acs(&garbage, &topology);
     hold_topology(&Topology::scan(&garbage, 0, 0, 15, &[]));
