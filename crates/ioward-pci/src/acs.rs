@@ -27,8 +27,10 @@ impl AcsBits {
     pub const EC: Self = Self(1 << 5);
     /// Direct translated peer-to-peer.
     pub const DT: Self = Self(1 << 6);
-    /// I/O request blocking; in the capability register, bit 7 says that the enhanced bits are there.
+    /// I/O request blocking; in the control register only.
     pub const IB: Self = Self(1 << 7);
+    /// The enhanced bits are there; in the capability register only, at the place of I/O request blocking.
+    pub const ENHANCED: Self = Self(1 << 7);
     /// Access to memory of the downstream port itself, two bits.
     pub const DSP_MEMORY: Self = Self(3 << 8);
     /// Access to memory of the upstream port, two bits.
@@ -43,6 +45,16 @@ impl AcsBits {
     /// Whether every bit of `other` is set.
     pub const fn covers(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Of a capability register: the bits that the control register has. The enhanced ones are there all or none.
+    pub const fn controllable(self) -> Self {
+        let enhanced = if self.covers(Self::ENHANCED) {
+            Self::IB.0 | Self::DSP_MEMORY.0 | Self::USP_MEMORY.0 | Self::UNCLAIMED.0
+        } else {
+            0
+        };
+        Self(self.0 & 0x7f | enhanced)
     }
 
     /// Whether none is set.

@@ -12,6 +12,7 @@
 //! | [`requesters`] | the requester IDs that requests may carry |
 //! | [`joins`] | what the subsystem wants to know of each function |
 //! | [`groups`] | two policies, and the reasons for what they say |
+//! | [`edit`] | a machine with something changed: what would be if |
 //! | [`enable`] | turning ACS on, as a kernel does before it groups |
 //! | [`enumerate`] | bus numbers and base addresses, for machines whose firmware assigned none |
 //!
@@ -27,6 +28,7 @@ mod acs;
 mod address;
 pub mod caps;
 pub mod config;
+pub mod edit;
 pub mod enable;
 pub mod enumerate;
 mod finding;
@@ -43,6 +45,7 @@ pub mod topology;
 pub use access::{ConfigAccess, ConfigSpace, Ecam, FunctionSpace};
 pub use acs::{Acs, AcsBits};
 pub use address::{Bdf, BusId, NotABdf};
+pub use edit::{Edit, EditError, Edited};
 pub use finding::{Finding, Problem};
 pub use function::{Fact, Function, PortType};
 pub use topology::Topology;

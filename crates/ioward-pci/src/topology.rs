@@ -66,6 +66,8 @@ pub struct Topology {
     buses: Vec<BusNode>,
     borrowers: BTreeMap<usize, Vec<usize>>,
     findings: Vec<Finding>,
+    /// How many of them came with the functions.
+    given: usize,
     amd_iommu: bool,
     /// By function: device and function numbers of its bus that it uses too.
     alias_bits: BTreeMap<Index, [u64; 4]>,
@@ -84,12 +86,14 @@ impl Topology {
             }
             same
         });
+        let given = findings.len();
         let mut topology = Self {
             places: vec![Place::default(); functions.len()],
             functions,
             buses: Vec::new(),
             borrowers: BTreeMap::new(),
             findings,
+            given,
             amd_iommu: false,
             alias_bits: BTreeMap::new(),
             firmware_aliases: BTreeMap::new(),
@@ -116,6 +120,16 @@ impl Topology {
     /// What is wrong.
     pub fn findings(&self) -> &[Finding] {
         &self.findings
+    }
+
+    /// What was wrong before the functions were put together.
+    pub(crate) fn given_findings(&self) -> &[Finding] {
+        &self.findings[..self.given]
+    }
+
+    /// For changes that neither its place nor which quirks apply depends on.
+    pub(crate) fn function_mut(&mut self, index: Index) -> &mut Function {
+        &mut self.functions[index]
     }
 
     /// Where a function is in [`Topology::functions`].

@@ -7,7 +7,7 @@ mod common;
 
 use common::{build::*, promises};
 use ioward_pci::{
-    AcsBits, Fact, Function, PortType, Topology,
+    AcsBits, Edit, Fact, Function, PortType, Topology,
     groups::{Fabric, Isolation, Lack, Linux, Policy},
 };
 use std::collections::BTreeSet;
@@ -327,6 +327,40 @@ fn every_reason_of_random_machines_survives_its_removal() {
         }
     }
     assert!(checked > 500);
+}
+
+#[test]
+fn random_machines_can_be_edited() {
+    let (mut made, mut refused) = (0, 0);
+    for seed in 0..400 {
+        let topology = topology(machine(seed));
+        promises::hold_edits(&topology, seed);
+        let ports: Vec<_> = topology.functions().iter().filter(|f| f.header.is_bridge()).collect();
+        for device in topology.functions().iter().skip(seed as usize % 7).step_by(7) {
+            let below = ports[device.at.requester() as usize % ports.len()].at;
+            match topology.edit(&[Edit::Move { device: device.at, below }]) {
+                Err(_) => refused += 1,
+                Ok(edited) => {
+                    made += 1;
+                    assert_eq!(edited.topology.findings(), []);
+                    let port = edited.now(below).unwrap();
+                    let now = edited.topology.find(edited.now(device.at).unwrap()).unwrap();
+                    assert_eq!(edited.topology.above(now), edited.topology.find(port));
+                    // What was below it still is, in the same order of ports.
+                    let old = topology.find(device.at).unwrap();
+                    let depth = |t: &Topology, index| t.path(index).count();
+                    for (index, function) in topology.functions().iter().enumerate() {
+                        let moved = topology.path(index).any(|above| above == old);
+                        let new = edited.topology.find(edited.now(function.at).unwrap()).unwrap();
+                        let by = depth(&edited.topology, now) as isize - depth(&topology, old) as isize;
+                        let shift = depth(&edited.topology, new) as isize - depth(&topology, index) as isize;
+                        assert!(!moved || shift == by, "{} of seed {seed}", function.at);
+                    }
+                }
+            }
+        }
+    }
+    assert!(made > 100 && refused > 100, "{made} made, {refused} refused");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use ioward_pci::{
-    Bdf, ConfigAccess, Topology, caps, config,
+    AcsBits, Bdf, ConfigAccess, Edit, Topology, caps, config,
     enable::enable_acs,
     enumerate::{Space, Window, assign_bars, assign_virtual_bars, number_buses},
     groups::{Fabric, Linux, Policy},
@@ -43,7 +43,9 @@ pub fn hold_text(text: &str) {
     for degraded in &listing.degraded {
         assert!(!degraded.to_string().is_empty());
     }
-    hold_topology(&listing.into_topology());
+    let topology = listing.into_topology();
+    hold_topology(&topology);
+    hold_edits(&topology, text.len() as u64);
 }
 
 /// Bytes as one function's configuration space.
@@ -135,5 +137,52 @@ pub fn hold_bus(bytes: &[u8]) {
     }
     let topology = Topology::scan(&garbage, 0, 0, 15, &[0]);
     enable_acs(&garbage, &topology);
-    hold_topology(&Topology::scan(&garbage, 0, 0, 15, &[]));
+    let topology = Topology::scan(&garbage, 0, 0, 15, &[]);
+    hold_topology(&topology);
+    hold_edits(&topology, bytes.iter().fold(7, |seed, &byte| seed * 31 % 0xffff_ffff + u64::from(byte)));
+}
+
+/// Every edit of a few is made or refused in words, and leaves a machine of which the same holds.
+pub fn hold_edits(topology: &Topology, seed: u64) {
+    let count = topology.functions().len() as u64;
+    if count == 0 {
+        return;
+    }
+    let mut state = seed | 1;
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (state >> 33) % limit
+    };
+    let mut edits = Vec::new();
+    for _ in 0..3 {
+        let mut function = || topology.functions()[below(count) as usize].at;
+        let (one, other) = (function(), function());
+        edits.push(match below(4) {
+            0 => Edit::SetAcs {
+                function: one,
+                set: AcsBits(below(1 << 13) as u16),
+                clear: AcsBits(below(4) as u16),
+            },
+            1 => Edit::Remove { device: one },
+            _ => Edit::Move { device: one, below: other },
+        });
+    }
+    // The longest beginning of the list that can be made.
+    for length in (1..=edits.len()).rev() {
+        match topology.edit(&edits[..length]) {
+            Ok(edited) => {
+                let functions = edited.topology.functions();
+                let kept = topology.functions().iter().filter_map(|f| edited.now(f.at)).count();
+                assert_eq!(kept, functions.len());
+                assert_eq!(kept + edited.removed(topology).count(), topology.functions().len());
+                for function in functions {
+                    let before = edited.before(function.at).expect("it was there before");
+                    assert_eq!(edited.now(before), Some(function.at));
+                }
+                hold_topology(&edited.topology);
+                return;
+            }
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    }
 }
