@@ -1,92 +1,40 @@
 //! The program `ioward`.
 //!
-//! It builds a machine in software from what firmware says of a real one, runs the drivers on models of its IOMMUs, and
-//! proves that no device reaches what is not its own.
+//! | module | what it is |
+//! | --- | --- |
+//! | [`commands`] | a module for each command: its arguments, what it does, how it is shown |
+//! | [`show`] | what they share on the way to whoever reads |
 
-mod progress;
-mod style;
-mod text;
+mod commands;
+mod show;
 
-use clap::{Parser, Subcommand};
-use ioward_machine::{Outcome, run};
-use std::{
-    io::{self, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use clap::Parser;
+use std::process::ExitCode;
 
-/// Which device can reach which memory, proven on models of a machine's IOMMUs.
+/// Which device can reach which memory, and why.
 #[derive(Parser)]
 #[command(name = "ioward", version, after_help = EXAMPLES)]
 struct Arguments {
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<commands::Command>,
 }
 
-/// Shown below every help.
+/// Shown below the help of the whole.
 const EXAMPLES: &str = "\
 Examples:
-  ioward                        the embedded machine
-  ioward run IVRS.dat           one table of a real machine; its devices are made up
-  ioward run /tmp/dump          a directory with any of *.dat, *.dtb and lspci.txt
-  ioward run IVRS.dat --json    the same for programs
+  ioward                        the embedded machine: the drivers on models of IOMMUs
+  ioward groups                 the IOMMU groups of this machine, and why they are so
+  ioward run /tmp/dump          the drivers on models of another machine's IOMMUs
 
-To make such a directory of a Linux machine, as root:
-  mkdir dump && cp /sys/firmware/acpi/tables/IVRS dump/IVRS.dat
-  lspci -nnvvv > dump/lspci.txt
-
-Exit codes:
-  0  every check held
-  1  a check failed
-  2  the input is broken; what was readable of it is shown
-  3  nothing here can be served: no IOMMU of a supported kind";
-
-#[derive(Subcommand)]
-enum Command {
-    /// Build the machine, run it, prove isolation
-    #[command(after_help = EXAMPLES)]
-    Run {
-        /// A directory with any of *.dat (ACPI tables), *.dtb and lspci text, or one such file; without it, the embedded
-        /// machine
-        path: Option<PathBuf>,
-        /// Print JSON for programs instead of text for people
-        #[arg(long)]
-        json: bool,
-    },
-}
+Exit codes are those of each command (ioward help COMMAND). Of all of them, 2 says that the input is broken.";
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let (path, json) = match arguments.command {
-        Some(Command::Run { path, json }) => (path, json),
-        None => (None, false),
-    };
-    let mut progress = progress::Line::new();
-    let outcome = match &path {
-        Some(path) => run::path(path, &mut |at| progress.show(at)),
-        None => run::embedded(&mut |at| progress.show(at)),
-    };
-    progress.clear();
-    match print(&outcome, json) {
-        // Whoever reads has seen enough (`ioward | head`).
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+    match arguments.command.unwrap_or_default().run() {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("ioward: cannot write: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-        Ok(()) => {}
     }
-    ExitCode::from(outcome.exit_code)
-}
-
-fn print(outcome: &Outcome, json: bool) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    if json {
-        serde_json::to_writer_pretty(&mut out, outcome)?;
-        writeln!(out)?;
-    } else {
-        let style = style::Style::of_stdout();
-        out.write_all(text::render(outcome, &style).as_bytes())?;
-    }
-    out.flush()
 }

@@ -101,7 +101,7 @@ fn a_path_that_is_not_there_or_empty_is_broken_input() {
     let empty = directory("empty", &[]);
     let (code, value) = run(&empty);
     assert_eq!(code, 2);
-    assert!(problems(&value, "broken")[0].contains("no ACPI table"));
+    assert!(problems(&value, "broken")[0].contains("no sysfs (bus/pci/devices), ACPI table"));
     let junk = directory("junk", &[("IVRS.dat", b"\x7fELF and no table")]);
     let (code, value) = run(&junk);
     assert_eq!(code, 2);

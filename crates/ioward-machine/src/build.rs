@@ -1,24 +1,20 @@
 //! From what firmware and bus say to a machine that runs.
 
 use crate::{
-    hardware,
-    input::{Content, File},
-    invent,
+    hardware, invent,
     rig::{BYTES, Endpoint, Rig, control},
     running::{Member, Running, Unit, UnitState, UnitTraits},
 };
 use ioward::{
     core::{Policy, RegionKind},
     discover::{self, Bus, Facts, Report, Serving, UnitKind, join},
-    pci::{
-        Topology,
-        groups::{Linux, Policy as _},
-    },
+    pci::groups::{Linux, Policy as _},
     types::{
         DeviceControl, IommuId, PhysAddr, Span,
         describe::{Devices, Fact, Severity, Table},
     },
 };
+use ioward_host::Machine;
 use std::sync::Arc;
 
 /// Where memory may start: the first place where it is nobody's required region.
@@ -37,45 +33,23 @@ pub struct Remark {
 }
 
 /// A machine from a description, and what is to be said of the description.
-pub fn build(files: &[File], policy: Policy) -> (Running, Vec<Remark>) {
+pub fn build(machine: &Machine, policy: Policy) -> (Running, Vec<Remark>) {
     let mut remarks = Vec::new();
-    let mut facts = Facts::new();
-    let mut listings = Vec::new();
     let mut notes = Vec::new();
-    let mut names = Vec::new();
-    for file in files {
-        match &file.content {
-            Content::Table(table, bytes) => {
-                facts.read(*table, bytes);
-                names.push((*table, file.name.clone()));
-            }
-            Content::Lspci(listing) => {
-                for odd in &listing.degraded {
-                    let text = format!("{}: {odd}", file.name);
-                    remarks.push(Remark { severity: Severity::Note, text });
-                }
-                listings.push(listing);
-            }
-            Content::Other => {
-                let text = format!("{}: an ACPI table that describes no IOMMU; passed over", file.name);
-                remarks.push(Remark { severity: Severity::Note, text });
-            }
-        }
+    let note = |text: String| Remark { severity: Severity::Note, text };
+    remarks.extend(machine.degraded.iter().map(|degraded| note(degraded.to_string())));
+    for file in &machine.passed_over {
+        remarks.push(note(format!("{file}: an ACPI table that describes no IOMMU; passed over")));
     }
-    let bus = if listings.is_empty() {
+    let facts = machine.facts();
+    let names: Vec<_> = machine.tables.iter().map(|table| (table.kind, table.file.clone())).collect();
+    let bus = if machine.topology.functions().is_empty() {
         let (bus, note) = invent::bus(&facts);
         notes.extend(note);
         bus
     } else {
-        let functions = listings.iter().flat_map(|listing| listing.functions.iter().cloned()).collect();
-        let findings = listings.iter().flat_map(|listing| listing.findings.iter().cloned()).collect();
-        let mut topology = Topology::new(functions, findings);
-        facts.tell_aliases(&mut topology);
-        for finding in topology.findings() {
-            remarks.push(Remark { severity: Severity::Note, text: format!("lspci: {finding}") });
-        }
-        let grouping = Linux.groups(&topology);
-        Bus::of(&topology, &grouping)
+        remarks.extend(machine.topology.findings().iter().map(|finding| note(format!("PCI: {finding}"))));
+        Bus::of(&machine.topology, &Linux.groups(&machine.topology))
     };
     let found = join(&facts, &bus);
     remarks.extend(found.reports.iter().filter_map(|report| remark(report, &names)));

@@ -1,16 +1,15 @@
 //! A whole machine in software: models of its IOMMUs and devices, simulated memory, the drivers and the subsystem.
 //!
 //! ```text
-//!   input --> build --+                      (a directory of tables, or one file)
-//!                     +--> Running --> prove --> run::Outcome
-//!   embedded ---------+                      (the machine that is built in)
+//!   ioward-host --> build --+                (whatever describes a machine)
+//!                         +--> Running --> prove --> run::Outcome
+//!   embedded ---------------+                (the machine that is built in)
 //! ```
 //!
 //! | module | what it is |
 //! | --- | --- |
 //! | [`rig`] | IOMMUs and devices put together by hand; everything else here is built on it |
 //! | [`models`] | models of whatever kind, with their switches |
-//! | [`input`] | which files describe a machine |
 //! | [`invent`] | devices for a machine of which only a table is known |
 //! | [`hardware`] | models as firmware describes them |
 //! | [`build`] | from a description to a machine that runs |
@@ -23,7 +22,6 @@ pub mod build;
 pub mod checks;
 pub mod embedded;
 pub mod hardware;
-pub mod input;
 pub mod invent;
 pub mod models;
 pub mod prove;

@@ -3,12 +3,13 @@
 use crate::{
     build,
     checks::Check,
-    embedded, input,
+    embedded,
     prove::{self, Progress},
     rows::{self, DeviceRow, IommuRow},
     running::{Running, UnitState},
 };
 use ioward::{core::Policy, types::describe::Severity};
+use ioward_host::{Machine, Nothing, ReadError};
 use serde::Serialize;
 use std::path::Path;
 
@@ -73,17 +74,25 @@ pub fn embedded(progress: &mut dyn FnMut(Progress)) -> Outcome {
 
 /// Runs the machine that a file or directory describes.
 pub fn path(path: &Path, progress: &mut dyn FnMut(Progress)) -> Outcome {
-    let (files, errors) = input::read(path);
-    let mut problems: Vec<Problem> =
-        errors.iter().map(|error| problem(Severity::Broken, error.to_string())).collect();
-    let machine = path.display().to_string();
-    if files.is_empty() {
-        let (verdict, exit_code) = (Verdict::Broken, Verdict::Broken as u8);
-        return Outcome { problems, verdict, exit_code, ..empty(machine) };
-    }
-    let (running, remarks) = build::build(&files, Policy::default());
+    let name = path.display().to_string();
+    let broken = |errors: &[ReadError]| -> Vec<Problem> {
+        let severity = |error: &ReadError| match error.needs_root() {
+            true => Severity::Degraded,
+            false => Severity::Broken,
+        };
+        errors.iter().map(|error| problem(severity(error), error.to_string())).collect()
+    };
+    let machine = match Machine::open(path) {
+        Ok(machine) => machine,
+        Err(Nothing(errors)) => {
+            let (verdict, exit_code) = (Verdict::Broken, Verdict::Broken as u8);
+            return Outcome { problems: broken(&errors), verdict, exit_code, ..empty(name) };
+        }
+    };
+    let mut problems = broken(&machine.unread);
+    let (running, remarks) = build::build(&machine, Policy::default());
     problems.extend(remarks.into_iter().map(|remark| problem(remark.severity, remark.text)));
-    finish(machine, running, problems, progress)
+    finish(name, running, problems, progress)
 }
 
 fn problem(severity: Severity, text: String) -> Problem {

@@ -1,6 +1,5 @@
 //! One line that tells what is going on, on a terminal only.
 
-use ioward_machine::prove::Progress;
 use std::{
     io::{self, IsTerminal, Write},
     time::{Duration, Instant},
@@ -21,14 +20,14 @@ impl Line {
         Self { terminal: io::stderr().is_terminal(), last: None }
     }
 
-    /// Shows where the proof is.
-    pub fn show(&mut self, at: Progress) {
+    /// Shows what is going on, if it was not shown a moment ago.
+    pub fn show(&mut self, what: std::fmt::Arguments<'_>) {
         if !self.terminal || self.last.is_some_and(|last| last.elapsed() < EVERY) {
             return;
         }
         self.last = Some(Instant::now());
         // A line that cannot be shown is not worth an error.
-        let _ = write!(io::stderr(), "\r\x1b[Kproving: {} ({} of {})", at.what, at.done + 1, at.of);
+        let _ = write!(io::stderr(), "\r\x1b[K{what}");
     }
 
     /// Takes it away.

@@ -1,0 +1,52 @@
+//! The commands, a module each.
+//!
+//! A command has arguments, and a `run` that prints and gives the exit code. An error of `run` is one of writing: what is
+//! wrong with the input, a command tells itself and ends with [`BROKEN`].
+
+pub mod groups;
+pub mod run;
+
+use clap::Subcommand;
+use ioward_host::{Machine, Nothing};
+use std::{io, path::Path};
+
+/// The exit code of every command whose input is broken.
+pub const BROKEN: u8 = 2;
+
+/// A command with its arguments.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Build a machine in software, run it, prove isolation
+    Run(run::Arguments),
+    /// Show the IOMMU groups of a machine, and why they are so
+    Groups(groups::Arguments),
+}
+
+impl Default for Command {
+    fn default() -> Self {
+        Self::Run(run::Arguments::default())
+    }
+}
+
+impl Command {
+    /// Does it; gives the exit code.
+    pub fn run(self) -> io::Result<u8> {
+        match self {
+            Self::Run(arguments) => run::run(&arguments),
+            Self::Groups(arguments) => groups::run(&arguments),
+        }
+    }
+}
+
+/// Reads the machine that a command is about; none, and told why, where nothing of it can be read.
+pub fn machine(path: Option<&Path>) -> Option<Machine> {
+    match Machine::read(path) {
+        Ok(machine) => Some(machine),
+        Err(Nothing(errors)) => {
+            for error in errors {
+                eprintln!("ioward: {error}");
+            }
+            None
+        }
+    }
+}

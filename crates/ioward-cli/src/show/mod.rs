@@ -1,0 +1,15 @@
+//! What all commands share on the way to whoever reads: width and colours, columns, progress, output.
+//!
+//! | module | what it is |
+//! | --- | --- |
+//! | [`style`] | width and colours |
+//! | [`layout`] | columns and folded lines |
+//! | [`progress`] | one line that tells what is going on |
+//! | [`output`] | standard output and files |
+
+pub mod layout;
+pub mod output;
+pub mod progress;
+pub mod style;
+
+pub use style::Style;
