@@ -85,6 +85,9 @@ fn express<C: ConfigSpace + ?Sized>(config: &C, at: u16) -> Option<Express> {
     let capabilities = config.read32(at)? >> 16;
     let device = config.read32(at + regs::PCIE_DEVICE)?;
     let control = config.read32(at + regs::PCIE_DEVICE_CONTROL)?;
+    // Integrated endpoints need no link registers.
+    let inside = at + regs::PCIE_LINK < regs::CONVENTIONAL_BYTES;
+    let link = inside.then(|| config.read32(at + regs::PCIE_LINK)).flatten();
     // The second set came with version 2; a capability that near to the end of the space cannot have it.
     let second = |offset: u16| {
         let inside = capabilities & 0xf >= 2 && at + offset < regs::CONVENTIONAL_BYTES;
@@ -94,6 +97,8 @@ fn express<C: ConfigSpace + ?Sized>(config: &C, at: u16) -> Option<Express> {
         |word: Option<u32>| word.map_or(Some(false), |word| Some(word & regs::PCIE_ARI_FORWARDING != 0));
     Some(Express {
         kind: PortType::from_bits((capabilities >> 4) as u8),
+        slot: Some(capabilities & 1 << 8 != 0),
+        port_number: link.map(|word| (word >> 24) as u8),
         phantom_bits: (device >> 3 & 3) as u8,
         phantom_enabled: control & 1 << 9 != 0,
         ari_capable: flag(second(regs::PCIE_DEVICE2)),

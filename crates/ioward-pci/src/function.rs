@@ -87,6 +87,10 @@ impl PortType {
 pub struct Express {
     /// The type.
     pub kind: PortType,
+    /// A slot is below this port, rather than a device soldered on or nothing; none where a dump does not say.
+    pub slot: Option<bool>,
+    /// The port's number in its component, by which egress control vectors count; none where a dump does not say.
+    pub port_number: Option<u8>,
     /// How many bits of the function number may stand for phantom functions (0 to 3).
     pub phantom_bits: u8,
     /// Phantom functions are in use.
@@ -100,7 +104,15 @@ pub struct Express {
 impl Express {
     /// Of this type, with everything else off.
     pub const fn of(kind: PortType) -> Self {
-        Self { kind, phantom_bits: 0, phantom_enabled: false, ari_capable: None, ari_forwarding: None }
+        Self {
+            kind,
+            slot: None,
+            port_number: None,
+            phantom_bits: 0,
+            phantom_enabled: false,
+            ari_capable: None,
+            ari_forwarding: None,
+        }
     }
 }
 

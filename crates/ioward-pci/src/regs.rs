@@ -58,6 +58,8 @@ pub const PCIE_CAPABILITIES: u16 = 0x00;
 pub const PCIE_DEVICE: u16 = 0x04;
 /// PCI Express: device control, 7.5.3.4; phantom functions enabled in bit 9.
 pub const PCIE_DEVICE_CONTROL: u16 = 0x08;
+/// PCI Express: link capabilities, 7.5.3.6; port number in 31:24.
+pub const PCIE_LINK: u16 = 0x0c;
 /// PCI Express: device capabilities 2, 7.5.3.15; ARI forwarding in bit 5.
 pub const PCIE_DEVICE2: u16 = 0x24;
 /// PCI Express: device control 2, 7.5.3.16; ARI forwarding enabled in bit 5.

@@ -4,8 +4,11 @@
 //! the repository is used, and where there is none the tests say SKIPPED.
 
 use ioward_pci::{
-    Bdf, Topology,
-    groups::{Fabric, Grouping, Linux, Policy, differences},
+    Bdf, Edit, Topology,
+    groups::{
+        Fabric, Grouping, Linux, Policy, differences,
+        remedy::{Step, advise},
+    },
     lspci,
 };
 use std::{
@@ -150,5 +153,49 @@ fn fabric_reasons_survive_too() {
                 );
             }
         }
+    }
+}
+
+/// What is advised for devices of real machines does what it says, and what stands in the way is what the reasons say.
+#[test]
+fn advice_does_what_it_says() {
+    let mut named = 0;
+    for machine in machines() {
+        let grouping = Linux.groups(&machine.topology);
+        for group in grouping.groups.iter().filter(|group| group.members.len() > 1) {
+            let device = group.members[group.members.len() - 1];
+            let advice = advise(&Linux, &machine.topology, device).unwrap();
+            let everything = advice.with.iter().chain(&advice.own);
+            assert!(
+                everything.clone().all(|&at| group.members.contains(&at)),
+                "{}: {advice:?}",
+                machine.name
+            );
+            for remedy in &advice.remedies {
+                named += 1;
+                println!("{}: {device}: {remedy}", machine.name);
+                assert!(remedy.left.len() + remedy.own.len() < everything.clone().count());
+                let edits: Vec<Edit> = remedy.steps.iter().filter_map(edit).collect();
+                // What only firmware can do is no edit.
+                if edits.len() == remedy.steps.len() {
+                    let edited = machine.topology.edit(&edits).unwrap();
+                    let now = |at: Bdf| edited.now(at).unwrap();
+                    let after = Linux.groups(&edited.topology);
+                    for &at in everything.clone() {
+                        let stays = remedy.left.contains(&at) || remedy.own.contains(&at);
+                        assert_eq!(after.together(now(device), now(at)), stays, "{}: {at}", machine.name);
+                    }
+                }
+            }
+        }
+    }
+    println!("{named} remedies");
+}
+
+fn edit(step: &Step) -> Option<Edit> {
+    match *step {
+        Step::SetAcs { function, set, clear } => Some(Edit::SetAcs { function, set, clear }),
+        Step::MoveTo { device, port } => Some(Edit::Move { device, below: port }),
+        Step::ShowAcs { .. } | Step::DisableVmd { .. } => None,
     }
 }

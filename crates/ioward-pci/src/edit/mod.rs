@@ -13,3 +13,4 @@ mod place;
 
 pub use apply::{Edit, Edited};
 pub use error::EditError;
+pub(crate) use place::{is_link, movable};

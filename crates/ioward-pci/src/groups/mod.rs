@@ -8,10 +8,12 @@
 //! [`Topology::without`](crate::Topology::without) can take away; then the group splits, and a test does so for every
 //! reason of every machine it has.
 
+pub mod acs_override;
 mod fabric;
 mod isolation;
 mod linux;
 mod reason;
+pub mod remedy;
 
 pub use fabric::{Assume, Fabric, RootPorts};
 pub use isolation::{Basis, Isolation};

@@ -82,6 +82,22 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// The same fact in other names; none where one of its functions has none.
+    pub(crate) fn renamed(mut self, name: impl Fn(Bdf) -> Option<Bdf>) -> Option<Self> {
+        match &mut self {
+            Self::NotIsolated { function, .. }
+            | Self::Alias { function, .. }
+            | Self::Phantom { function, .. } => *function = name(*function)?,
+            Self::Conventional { bridge, .. } => *bridge = name(*bridge)?,
+            Self::Owned { function, controller } => {
+                (*function, *controller) = (name(*function)?, name(*controller)?);
+            }
+        }
+        Some(self)
+    }
+}
+
 /// Why `member` is in the group of `with`. All causes hold at once: each alone would do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Reason {

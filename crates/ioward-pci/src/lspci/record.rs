@@ -268,8 +268,17 @@ fn express(text: &str) -> Fact<Express> {
         Some(rest.find(to).map_or(rest, |end| &rest[..end]))
     };
     let mask = part("DevCap: ", "DevSta:").and_then(|part| number(part, "PhantFunc ", 10)).unwrap_or(0);
+    let title = text.split(" DevCap: ").next().unwrap_or(text);
     Fact::Present(Express {
         kind,
+        slot: title.find("(Slot").and_then(|at| match title[at..].as_bytes().get(5) {
+            Some(b'+') => Some(true),
+            Some(b'-') => Some(false),
+            _ => None,
+        }),
+        port_number: part("LnkCap: ", "LnkCtl:")
+            .and_then(|part| number(part, "Port #", 10))
+            .and_then(|port| u8::try_from(port).ok()),
         phantom_bits: (mask.min(7) + 1).ilog2() as u8,
         phantom_enabled: part("DevCtl: ", "DevSta:")
             .and_then(|part| flag(part, "PhantFunc"))
