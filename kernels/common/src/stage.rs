@@ -1,0 +1,121 @@
+//! The machine as every suite of checks finds it: firmware's facts and the bus joined, every IOMMU brought up, every source
+//! blocked; and the subsystem over all that.
+
+use crate::{Boot, iommus, pci::Pci, platform::Kernel, say};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString as _},
+    sync::Arc,
+    vec::Vec,
+};
+use ioward::{
+    core::{DefaultKind, Device, Policy, Subsystem, driver::Driver},
+    discover::{self, Bus, Facts, Machine, Place, Serving},
+    pci::Bdf,
+    types::{
+        IommuId, SourceId,
+        describe::{Fact, Severity},
+    },
+};
+
+/// What is there before anything is done with it.
+pub struct Stage {
+    /// The kernel's command line.
+    pub line: &'static str,
+    /// Whether every device is let through: the negative control.
+    pub bypass: bool,
+    /// The bus, and every function on it.
+    pub pci: &'static Pci,
+    /// The bus as discovery took it.
+    pub bus: Bus,
+    /// What discovery made of firmware and bus.
+    pub machine: Machine,
+    /// A driver for each IOMMU.
+    pub drivers: Vec<Arc<dyn Driver>>,
+}
+
+impl Stage {
+    /// Reads firmware's tables and the bus, and brings the IOMMUs up.
+    ///
+    /// # Safety
+    /// As [`crate::run`].
+    pub unsafe fn set(boot: &Boot) -> Result<Self, String> {
+        let mut facts = Facts::new();
+        for (table, bytes) in boot.tables.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            facts.read(*table, bytes);
+        }
+        let described = |fact: &Fact<'_>| if let Fact::PciHost(host) = fact { host.ecam } else { None };
+        let ecam = boot.ecam.or_else(|| facts.iter().find_map(|(_, _, fact)| described(fact)));
+        let ecam = ecam.ok_or("firmware describes no PCI host")?;
+        // SAFETY: as promised by the caller.
+        let pci = unsafe { Pci::new(ecam, boot.windows.as_deref()) }.ok_or("no configuration space")?;
+        let pci: &'static Pci = Box::leak(Box::new(pci));
+        let bus = pci.bus();
+        let machine = discover::join(&facts, &bus);
+        for report in machine.reports.iter().filter(|report| report.severity() != Severity::Note) {
+            say!("report {report}");
+        }
+        // SAFETY: the registers that firmware names are mapped where they are.
+        let drivers = unsafe { iommus::bring_up(&machine, pci) }?;
+        let bypass = boot.line.split(' ').any(|word| word == "bypass");
+        Ok(Self { line: boot.line, bypass, pci, bus, machine, drivers })
+    }
+
+    /// The IOMMU that serves a function, and as what that sees it. An error says why the function stays off.
+    pub fn served(&self, function: Bdf) -> Result<(IommuId, SourceId), String> {
+        let name = function.to_string();
+        let device = self.machine.devices.iter().find(|device| device.name == name);
+        let device = device.ok_or_else(|| format!("{name} was not discovered"))?;
+        if let Serving::Unserved(why) = &device.serving {
+            return Err(format!("{name} stays off, since nothing can block it: {why}"));
+        }
+        match device.sources[..] {
+            [one] => Ok(one),
+            _ => Err(format!("{name} is served by {:?}", device.sources)),
+        }
+    }
+
+    /// A subsystem over all IOMMUs, and every device that they serve added to it.
+    pub fn add_all(&self) -> Result<Added, String> {
+        let trusted = if self.bypass { DefaultKind::Identity } else { DefaultKind::Paging };
+        let subsystem = Subsystem::with_policy(Kernel, Policy { trusted, ..Policy::default() });
+        for driver in &self.drivers {
+            subsystem.register(driver.clone()).map_err(|why| why.to_string())?;
+        }
+        let mut devices = Vec::new();
+        for device in self.machine.usable() {
+            let Place::Bus(index) = device.place else { continue };
+            let Some(at) = self.bus.functions[index].at else { continue };
+            let function = Bdf::of_requester(0, at.requester);
+            let Some(desc) = device.desc(Arc::new(self.pci.control(function))) else { continue };
+            let device = subsystem.add(&desc);
+            say!("device {} {:?}", desc.name, device.status());
+            devices.push((function, device));
+        }
+        Ok(Added { subsystem, devices })
+    }
+}
+
+/// The subsystem with its devices.
+pub struct Added {
+    /// The subsystem.
+    pub subsystem: Subsystem<Kernel>,
+    /// Every device that was added, by its function.
+    pub devices: Vec<(Bdf, Device<Kernel>)>,
+}
+
+impl Added {
+    /// A function's device.
+    pub fn device(&self, function: Bdf) -> Result<&Device<Kernel>, String> {
+        let found = self.devices.iter().find(|(at, _)| *at == function);
+        found.map(|(_, device)| device).ok_or_else(|| format!("{function} was not added"))
+    }
+
+    /// Takes a function's device out of the list.
+    pub fn take(&mut self, function: Bdf) -> Result<Device<Kernel>, String> {
+        let place = self.devices.iter().position(|(at, _)| *at == function);
+        let place = place.ok_or_else(|| format!("{function} was not added"))?;
+        Ok(self.devices.swap_remove(place).1)
+    }
+}

@@ -1,0 +1,110 @@
+//! The description of a machine, and QEMU's command line of it.
+
+use super::image::Image;
+use crate::kernels::Arch;
+use std::path::Path;
+use std::process::Command;
+
+/// What a run must show.
+#[derive(Clone, Copy)]
+pub enum Expect {
+    /// That all checks pass.
+    Checks {
+        /// Whether the machine is run once more with translation bypassed (the word `bypass`), where every `rogue-…` must
+        /// fail.
+        control: bool,
+    },
+    /// Instead of checks: what the kernel says when it refuses to use such a machine.
+    Refusal(&'static str),
+}
+
+/// A drive, whose image is a file of zeros that is made for each run and deleted after.
+#[derive(Clone, Copy)]
+pub struct Drive {
+    /// What devices call it: `drive=ID`.
+    pub id: &'static str,
+    /// How large it is, in MiB.
+    pub mib: u64,
+}
+
+/// One way to start QEMU.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    /// Begins with the architecture's name.
+    pub name: &'static str,
+    /// The kernel that is started.
+    pub arch: Arch,
+    /// QEMU's `-machine`.
+    pub machine: &'static str,
+    /// CPUs.
+    pub cpus: u32,
+    /// More arguments.
+    pub args: &'static [&'static str],
+    /// A `-device` each.
+    pub devices: &'static [&'static str],
+    /// A `-netdev` each.
+    pub netdevs: &'static [&'static str],
+    /// A `-drive` each.
+    pub drives: &'static [Drive],
+    /// The kernel's command line: `run=WHAT` for each thing that it does instead of the checks with edu.
+    pub words: &'static str,
+    /// What the kernel may have said to QEMU's monitor, word for word.
+    pub monitor: &'static [&'static str],
+    /// What a run must show.
+    pub expect: Expect,
+}
+
+impl Machine {
+    /// Nothing but what every machine has. What describes a machine says name, architecture and `-machine`.
+    pub const PLAIN: Self = Self {
+        name: "",
+        arch: Arch::X86,
+        machine: "",
+        cpus: 1,
+        args: &[],
+        devices: &[],
+        netdevs: &[],
+        drives: &[],
+        words: "",
+        monitor: &[],
+        expect: Expect::Checks { control: true },
+    };
+
+    /// QEMU's command line for one run. `images` are those of [`drives`](Self::drives); `monitor` is a socket.
+    pub fn command(&self, kernel: &Path, bypass: bool, images: &[Image], monitor: Option<&Path>) -> Command {
+        let mut command = Command::new(format!("qemu-system-{}", self.arch.name()));
+        command.args(["-m", "512", "-display", "none", "-serial", "stdio", "-no-reboot", "-nic", "none"]);
+        match monitor {
+            Some(socket) => {
+                command.args(["-monitor", &format!("unix:{},server=on,wait=off", socket.display())])
+            }
+            None => command.args(["-monitor", "none"]),
+        };
+        // Time is counted in instructions, 256 ns each: a run is the same on a loaded machine, and what waits for a device's
+        // timer waits for few instructions.
+        command.args(["-accel", "tcg", "-icount", "shift=8", "-smp", &self.cpus.to_string()]);
+        match self.arch {
+            Arch::Aarch64 => {
+                command.args(["-machine", &format!("{},gic-version=3", self.machine)]);
+                command.args(["-cpu", "cortex-a57"]);
+            }
+            Arch::Riscv64 => {
+                command.args(["-machine", self.machine]);
+            }
+            Arch::X86 => {
+                command.args(["-machine", self.machine, "-cpu", "max", "-vga", "none"]);
+                command.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x4"]);
+            }
+        }
+        let words = [self.words, if bypass { "bypass" } else { "" }];
+        let append = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
+        command.arg("-kernel").arg(kernel).args(["-append", &append]).args(self.args);
+        for image in images {
+            let drive = format!("if=none,id={},format=raw,file={}", image.id, image.path.display());
+            command.args(["-drive", &drive]);
+        }
+        command.args(self.netdevs.iter().flat_map(|netdev| ["-netdev", netdev]));
+        command.args(self.devices.iter().flat_map(|device| ["-device", device]));
+        command
+    }
+}
