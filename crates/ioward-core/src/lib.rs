@@ -26,7 +26,9 @@ pub use device::{
     AddError, DeviceDesc, DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, RegionKind, Source,
     Status,
 };
-pub use dma::{Dma, DmaBuffer, DmaRef, FrameBuffer, Mapping};
+pub use dma::{
+    AccessError, ByteBuffer, Coherent, Dma, DmaBuffer, DmaRef, FrameBuffer, MappedBytes, Mapping, RawBytes,
+};
 pub use fault::Report;
 pub use mediated::{Mediated, OwnedMediated};
 pub use owner::{OwnedGroup, PasidError, TakeError, Unbound};

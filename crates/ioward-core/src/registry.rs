@@ -400,9 +400,11 @@ impl<P: Platform> Device<P> {
         }
         let dma = match (device.status, group.map(|group| &group.default)) {
             (Status::Served, Some(Rid::Paging(space))) => Dma::new(space.clone(), limit),
-            (Status::Served, Some(Rid::Identity)) => Dma::direct(limit),
+            (Status::Served, Some(Rid::Identity)) => Dma::direct(self.subsystem.platform().clone(), limit),
             (Status::Served, _) => return Err(BindError::Blocked),
-            (Status::Unserved, _) if policy == UnservedKind::Trust => Dma::direct(limit),
+            (Status::Unserved, _) if policy == UnservedKind::Trust => {
+                Dma::direct(self.subsystem.platform().clone(), limit)
+            }
             (status, _) => return Err(BindError::NotServed(status)),
         };
         if let Some(device) = state.device_mut(self.id) {

@@ -249,20 +249,37 @@ impl Memory {
         Ok(done)
     }
 
-    /// A device reads data.
+    /// A device reads data. Words whose store awaits its barrier are read as they were.
     pub fn dma_read(&self, by: &str, at: PhysAddr, into: &mut [u8]) -> Result<(), BusError> {
         self.check_dma(by, at, into.len())?;
+        let state = self.state();
         for (n, byte) in into.iter_mut().enumerate() {
             *byte = self.byte(at.0 + n as u64).load(Ordering::Relaxed);
+        }
+        for (word, (old, _)) in state.pending.range(at.0 & !7..at.0 + into.len() as u64) {
+            for (n, old) in old.to_le_bytes().into_iter().enumerate() {
+                let place =
+                    (word + n as u64).checked_sub(at.0).and_then(|place| into.get_mut(place as usize));
+                place.into_iter().for_each(|byte| *byte = old);
+            }
         }
         Ok(())
     }
 
-    /// A device writes data.
+    /// A device writes data, and reads it from then on, whatever store awaits its barrier there.
     pub fn dma_write(&self, by: &str, at: PhysAddr, from: &[u8]) -> Result<(), BusError> {
         self.check_dma(by, at, from.len())?;
+        let mut state = self.state();
         for (n, byte) in from.iter().enumerate() {
             self.byte(at.0 + n as u64).store(*byte, Ordering::Relaxed);
+        }
+        for (word, (old, _)) in state.pending.range_mut(at.0 & !7..at.0 + from.len() as u64) {
+            let mut bytes = old.to_le_bytes();
+            for (n, old) in bytes.iter_mut().enumerate() {
+                let new = (word + n as u64).checked_sub(at.0).and_then(|place| from.get(place as usize));
+                new.into_iter().for_each(|byte| *old = *byte);
+            }
+            *old = u64::from_le_bytes(bytes);
         }
         Ok(())
     }
@@ -355,6 +372,12 @@ impl Memory {
         assert!(offset < self.0.bytes, "the CPU reaches {at}, where there is no memory");
         // SAFETY: the offset lies inside the arena.
         unsafe { self.0.base.add(offset as usize) }
+    }
+
+    /// Where the byte at `at` is, if it is one of the arena's.
+    pub(crate) fn address(&self, at: NonNull<u8>) -> Option<PhysAddr> {
+        let offset = at.addr().get().checked_sub(self.0.base.addr().get())? as u64;
+        (offset < self.0.bytes).then_some(PhysAddr(self.0.origin + offset))
     }
 
     pub(crate) fn stored(&self, at: PhysAddr, bytes: usize, old: u128) {

@@ -140,6 +140,12 @@ unsafe impl Platform for SimPlatform {
         self.0.memory.pointer(at)
     }
 
+    fn phys(&self, at: NonNull<u8>, bytes: u64) -> Option<Span<PhysAddr>> {
+        let start = self.0.memory.address(at)?;
+        Span::inclusive(start, self.0.memory.span().last())
+            .map(|all| Span { start, bytes: all.bytes.min(bytes) })
+    }
+
     fn clean(&self, lines: Span<PhysAddr>) {
         self.0.memory.clean(lines);
     }

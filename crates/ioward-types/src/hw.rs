@@ -4,6 +4,10 @@
 //! one plain instruction; with it true, every store is told to [`Platform::stored`], which is what makes "hardware never
 //! sees a half-written entry" a test.
 
+mod data;
+
+pub use data::{Word, copy_in, copy_out, load, store};
+
 use crate::{OutOfMemory, PhysAddr, Platform, Span};
 use core::{
     fmt,

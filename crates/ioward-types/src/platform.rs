@@ -42,8 +42,8 @@ pub unsafe trait RawLock: Send + Sync {
 ///
 /// # Implementation safety
 /// Frames that [`Platform::frames`] returns are zeroed, exclusive, and stay readable and writable at
-/// [`Platform::virt`] until they are freed. While a [`Platform::Pin`] lives, its CPU number is used by nobody else.
-/// [`Platform::synchronize`] returns only when every pin that was alive on entry is gone, and what is loaded under a pin
+/// [`Platform::virt`] until they are freed. What [`Platform::phys`] answers stays so until that memory is freed. While a
+/// [`Platform::Pin`] lives, its CPU number is used by nobody else. [`Platform::synchronize`] returns only when every pin that was alive on entry is gone, and what is loaded under a pin
 /// that it did not wait for is no older than what was stored before it was called. RCU has that; a platform that counts
 /// pins needs a full fence between the count and what follows, on both sides.
 ///
@@ -71,6 +71,13 @@ pub unsafe trait Platform: Clone + Send + Sync + 'static {
     unsafe fn free(&self, at: PhysAddr, bytes: usize);
     /// Where the CPU sees `at`. Inlined into walks.
     fn virt(&self, at: PhysAddr) -> NonNull<u8>;
+    /// Where the memory system has the byte that the CPU sees at `at`, and how many bytes from there on, at most `bytes`, it
+    /// has in one piece. `None` where that is not known, or is nothing that a device may be given: such a buffer is copied
+    /// when it is mapped for a device, by way of frames. The default knows nothing.
+    fn phys(&self, at: NonNull<u8>, bytes: u64) -> Option<Span<PhysAddr>> {
+        let _ = (at, bytes);
+        None
+    }
     /// Cleans table memory to where a walker that does not snoop sees it.
     fn clean(&self, lines: Span<PhysAddr>);
     /// Cleans a buffer before a device that does not snoop reads it.

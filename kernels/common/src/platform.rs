@@ -32,6 +32,9 @@ unsafe impl Platform for Kernel {
     fn virt(&self, at: PhysAddr) -> NonNull<u8> {
         NonNull::new(at.0 as *mut u8).expect("no frame is at address zero")
     }
+    fn phys(&self, at: NonNull<u8>, bytes: u64) -> Option<Span<PhysAddr>> {
+        Span::new(PhysAddr(at.addr().get() as u64), bytes)
+    }
     fn clean(&self, _: Span<PhysAddr>) {}
     fn clean_for_device(&self, _: Span<PhysAddr>) {}
     fn invalidate_for_cpu(&self, _: Span<PhysAddr>) {}

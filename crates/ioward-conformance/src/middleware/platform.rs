@@ -114,6 +114,10 @@ unsafe impl<P: Platform> Platform for Watched<P> {
         self.0.under.virt(at)
     }
 
+    fn phys(&self, at: NonNull<u8>, bytes: u64) -> Option<Span<PhysAddr>> {
+        self.0.under.phys(at, bytes)
+    }
+
     fn clean(&self, lines: Span<PhysAddr>) {
         self.0.under.clean(lines);
         self.0.steps.step();

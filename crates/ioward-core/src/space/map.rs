@@ -9,7 +9,7 @@ use super::{
 use crate::driver::{Hung, Refused};
 use core::fmt;
 use ioward_iova::IovaError;
-use ioward_types::{Attributes, Iova, PhysAddr, Platform, Span};
+use ioward_types::{Attributes, Iova, OutOfMemory, PhysAddr, Platform, Span};
 
 /// Why nothing was mapped. Everything is as it was before, and confirmed to be so, but for [`MapError::Hung`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +45,8 @@ pub enum MapError {
     Hung(Hung),
     /// No IOMMU has ever been attached to the address space.
     NoCarrier,
+    /// No memory to copy to, below what the device can address where nothing translates.
+    NoMemory(OutOfMemory),
 }
 
 impl fmt::Display for MapError {
@@ -62,6 +64,7 @@ impl fmt::Display for MapError {
             Self::Refused(refused) => refused.fmt(f),
             Self::Hung(hung) => hung.fmt(f),
             Self::NoCarrier => f.write_str("no IOMMU is attached to the address space"),
+            Self::NoMemory(error) => write!(f, "nothing can be allocated for the device: {error}"),
         }
     }
 }
