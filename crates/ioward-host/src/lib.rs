@@ -39,6 +39,7 @@ pub mod snapshot;
 pub mod sysfs;
 
 pub use error::{Degraded, Nothing, ReadError};
+pub use files::bytes as file_bytes;
 pub use kernel::{Kernel, KernelGroup, Reserved, ReservedKind};
 pub use machine::{FirmwareTable, Machine, Origin, Parts};
 pub use record::{Record, Removable};

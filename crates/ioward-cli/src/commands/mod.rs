@@ -5,6 +5,7 @@
 
 pub mod groups;
 pub mod run;
+pub mod tables;
 
 use clap::Subcommand;
 use ioward_host::{Machine, Nothing};
@@ -20,6 +21,8 @@ pub enum Command {
     Run(run::Arguments),
     /// Show the IOMMU groups of a machine, and why they are so
     Groups(groups::Arguments),
+    /// Show firmware tables and device trees, every byte of them named
+    Tables(tables::Arguments),
 }
 
 impl Default for Command {
@@ -34,6 +37,7 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(&arguments),
             Self::Groups(arguments) => groups::run(&arguments),
+            Self::Tables(arguments) => tables::run(&arguments),
         }
     }
 }

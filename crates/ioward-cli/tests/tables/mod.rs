@@ -1,4 +1,5 @@
 //! Small whole tables, put together with the builder of the parsers' own tests.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 #[path = "../../../ioward-firmware/tests/common/build.rs"]
 mod build;
