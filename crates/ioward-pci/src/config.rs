@@ -1,7 +1,7 @@
 //! From configuration space to a [`Function`].
 
 use crate::{
-    Acs, AcsBits, Bdf, ConfigSpace, Finding, Function, PortType, Problem, caps,
+    Acs, AcsBits, Bdf, ConfigSpace, EgressVector, Finding, Function, PortType, Problem, caps,
     function::{Ari, Ats, Express, Fact, Header, Ids, PasidCap, Pri, SrIov},
     regs,
 };
@@ -27,12 +27,33 @@ pub fn read<C: ConfigSpace + ?Sized>(config: &C, at: Bdf, findings: &mut Vec<Fin
     if let Header::Unknown(kind) = function.header {
         findings.push(Finding { function: at, problem: Problem::HeaderType { kind } });
     }
+    function.memory = memory(config, function.header);
     if function.header == Header::Endpoint {
         function.subsystem = config.read32(regs::SUBSYSTEM).and_then(ids);
     }
     conventional(config, &mut function, findings);
     extended(config, &mut function, findings);
     Some(function)
+}
+
+/// Whether some base address register is one of memory. Registers of virtual functions are their physical function's, and
+/// read as zero.
+fn memory<C: ConfigSpace + ?Sized>(config: &C, header: Header) -> Option<bool> {
+    let registers = match header {
+        Header::Endpoint => 6,
+        Header::Bridge { cardbus: false, .. } => 2,
+        _ => return None,
+    };
+    let (mut found, mut upper) = (false, false);
+    for register in 0..registers {
+        let word = config.read32(regs::BAR + register * 4)?;
+        // The second half of a 64-bit register has no flags.
+        if !core::mem::take(&mut upper) && word & 1 == 0 && word != 0 {
+            found = true;
+            upper = word & 6 == 4;
+        }
+    }
+    Some(found)
 }
 
 fn ids(word: u32) -> Option<Ids> {
@@ -122,13 +143,20 @@ fn extended<C: ConfigSpace + ?Sized>(config: &C, function: &mut Function, findin
             };
             let seen = match cap.id {
                 regs::EXT_ACS => keep(&mut function.acs, acs(word)),
-                regs::EXT_ARI => {
-                    let ari = word(regs::ARI_WORDS).map(|word| Ari { next: Some((word >> 8) as u8) });
-                    keep(&mut function.ari, ari)
-                }
+                regs::EXT_ARI => keep(&mut function.ari, word(regs::ARI_WORDS).map(ari)),
                 regs::EXT_ATS => keep(&mut function.ats, word(regs::ATS_WORDS).map(ats)),
                 regs::EXT_SRIOV => keep(&mut function.sriov, sriov(word)),
                 regs::EXT_PRI => keep(&mut function.pri, pri(word)),
+                regs::EXT_VENDOR => match word(regs::VENDOR_WORDS) {
+                    Some(id) => {
+                        let intel = function.ids.is_some_and(|ids| ids.vendor == 0x8086);
+                        if intel && id as u16 == regs::VENDOR_INTEL_THUNDERBOLT {
+                            function.thunderbolt = Fact::Present(());
+                        }
+                        true
+                    }
+                    None => false,
+                },
                 regs::EXT_PASID => keep(&mut function.pasid, word(regs::PASID_WORDS).map(pasid)),
                 _ => true,
             };
@@ -154,6 +182,7 @@ fn extended<C: ConfigSpace + ?Sized>(config: &C, function: &mut Function, findin
         absent(&mut function.sriov);
         absent(&mut function.pri);
         absent(&mut function.pasid);
+        absent(&mut function.thunderbolt);
     }
 }
 
@@ -177,22 +206,22 @@ fn acs(word: impl Fn(u16) -> Option<u32>) -> Option<Acs> {
     let words = word(regs::ACS_WORDS)?;
     let capability = AcsBits(words as u16);
     // Bits 15:8 are the vector's size in bits, zero meaning 256; there is a vector only with egress control.
-    let egress_all = capability.covers(AcsBits::EC).then(|| {
+    let egress = capability.covers(AcsBits::EC).then(|| {
         let bits = match words >> 8 & 0xff {
             0 => 256,
             bits => bits as u16,
         };
-        (0..bits.div_ceil(32)).try_fold(true, |all, index| {
-            let used = (bits - index * 32).min(32);
-            let mask = if used == 32 { u32::MAX } else { (1 << used) - 1 };
-            Some(all && word(8 + index * 4)? & mask == mask)
-        })
+        let mut vector = EgressVector { bits, words: [0; 8] };
+        for (index, slot) in (0..bits.div_ceil(32)).zip(&mut vector.words) {
+            *slot = word(regs::ACS_EGRESS + index * 4)?;
+        }
+        Some(vector)
     });
     Some(Acs {
         capability: Some(AcsBits(capability.0 & 0xff)),
         control: Some(AcsBits((words >> 16) as u16)),
-        next_word: word(8).map(|word| AcsBits(word as u16)),
-        egress_all: egress_all.flatten(),
+        next_word: word(regs::ACS_EGRESS).map(|word| AcsBits(word as u16)),
+        egress: egress.flatten(),
     })
 }
 
@@ -201,13 +230,25 @@ fn ats(word: u32) -> Ats {
         0 => 32,
         depth => depth as u8,
     };
-    Ats { enabled: word >> 31 != 0, queue_depth: Some(depth) }
+    Ats {
+        enabled: word >> 31 != 0,
+        queue_depth: Some(depth),
+        smallest_unit: Some((word >> 16 & 0x1f) as u8),
+        page_aligned: Some(word & 1 << 5 != 0),
+        global_invalidate: Some(word & 1 << 6 != 0),
+    }
+}
+
+fn ari(word: u32) -> Ari {
+    let groups = word & 1 << 1 != 0 && word & 1 << 17 != 0;
+    Ari { next: Some((word >> 8) as u8), acs_group: groups.then_some((word >> 20 & 7) as u8) }
 }
 
 fn sriov(word: impl Fn(u16) -> Option<u32>) -> Option<SrIov> {
     let placement = word(regs::SRIOV_OFFSET)?;
     Some(SrIov {
         enabled: word(regs::SRIOV_CONTROL)? & regs::SRIOV_VF_ENABLE != 0,
+        ari_hierarchy: word(regs::SRIOV_CONTROL)? & regs::SRIOV_ARI_HIERARCHY != 0,
         total: (word(regs::SRIOV_TOTAL)? >> 16) as u16,
         count: word(regs::SRIOV_NUM)? as u16,
         offset: placement as u16,
@@ -218,7 +259,13 @@ fn sriov(word: impl Fn(u16) -> Option<u32>) -> Option<SrIov> {
 
 fn pri(word: impl Fn(u16) -> Option<u32>) -> Option<Pri> {
     let words = word(regs::PRI_WORDS)?;
-    Some(Pri { enabled: words & 1 != 0, capacity: word(regs::PRI_CAPACITY), needs_pasid: words >> 31 != 0 })
+    Some(Pri {
+        enabled: words & 1 != 0,
+        stopped: Some(words & 1 << 24 != 0),
+        capacity: word(regs::PRI_CAPACITY),
+        allocation: word(regs::PRI_ALLOCATION),
+        needs_pasid: words >> 31 != 0,
+    })
 }
 
 fn pasid(word: u32) -> PasidCap {
@@ -227,5 +274,7 @@ fn pasid(word: u32) -> PasidCap {
         enabled: word >> 16 & 1 != 0,
         execute: word & 2 != 0,
         privileged: word & 4 != 0,
+        execute_enabled: word & 1 << 17 != 0,
+        privileged_enabled: word & 1 << 18 != 0,
     }
 }

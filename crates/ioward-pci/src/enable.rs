@@ -19,7 +19,7 @@ pub struct Enabled {
 
 /// Turns on what a function has of source validation, redirection and upstream forwarding; of functions below a port that
 /// faces outside, translation blocking too, since a device that is not trusted must not claim to have translated. Turns
-/// direct translated requests off with it. Egress control is left as it is.
+/// direct translated requests off with it. Egress control is left as it is, and so is what a quirk calls broken.
 ///
 /// `topology` is what was scanned through the same `access`; scan again afterwards.
 pub fn enable_acs<A: ConfigAccess + ?Sized>(access: &A, topology: &Topology) -> Vec<Enabled> {
@@ -40,10 +40,13 @@ pub fn enable_acs<A: ConfigAccess + ?Sized>(access: &A, topology: &Topology) -> 
         if topology.is_untrusted(index) || function.external_facing {
             wanted = wanted | AcsBits::TB;
         }
-        let wanted = wanted & capability;
+        let row = topology.acs_quirk(index).map(|(row, _)| row.provides);
+        let wanted = match row {
+            Some(Provides::Granted(broken)) => wanted & capability & !broken,
+            _ => wanted & capability,
+        };
         let off = if wanted.covers(AcsBits::TB) { AcsBits::DT } else { AcsBits::NONE };
-        let next = topology.acs_quirk(index).is_some_and(|(row, _)| row.provides == Provides::NextWord);
-        let on = if next {
+        let on = if row == Some(Provides::NextWord) {
             let control = words.saturating_add(4);
             let old = access.read32(at, control);
             access.write32(at, control, old & !u32::from(off.0) | u32::from(wanted.0));

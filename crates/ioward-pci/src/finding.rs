@@ -102,6 +102,8 @@ pub enum Problem {
         /// Which virtual function, from 1.
         index: u16,
     },
+    /// A device that issues requests under numbers that it keeps in registers of its own.
+    AliasesUnread,
     /// SR-IOV with a stride of zero and more than one virtual function.
     VirtualStride,
 }
@@ -144,6 +146,9 @@ impl fmt::Display for Problem {
             Self::VirtualOutside { index } => {
                 write!(f, "virtual function {index} would be on a bus beyond the segment's last")
             }
+            Self::AliasesUnread => f.write_str(
+                "it also issues requests under numbers of its bus that its own registers hold and nobody could read",
+            ),
             Self::VirtualStride => f.write_str("its virtual functions have a stride of zero"),
         }
     }
@@ -183,6 +188,7 @@ mod tests {
             Problem::Twice,
             Problem::VirtualOutside { index: 9 },
             Problem::VirtualStride,
+            Problem::AliasesUnread,
         ];
         let words: BTreeSet<_> = problems
             .iter()

@@ -121,6 +121,9 @@ impl Express {
 pub struct Ari {
     /// The next function of the device; zero at the end, none where a dump does not say.
     pub next: Option<u8>,
+    /// The function's group, 0 to 7, where functions of a device are told apart by groups and not by numbers in ACS;
+    /// none where they are not, or where a dump does not say.
+    pub acs_group: Option<u8>,
 }
 
 /// Single root I/O virtualization of a physical function.
@@ -128,6 +131,8 @@ pub struct Ari {
 pub struct SrIov {
     /// Virtual functions are enabled.
     pub enabled: bool,
+    /// Virtual functions may use all eight bits of the function number.
+    pub ari_hierarchy: bool,
     /// How many there can be.
     pub total: u16,
     /// How many there are, if enabled.
@@ -157,6 +162,13 @@ pub struct Ats {
     pub enabled: bool,
     /// How many invalidations it can queue (1 to 32); none where a dump does not say.
     pub queue_depth: Option<u8>,
+    /// The smallest translation that is asked for: 4096 bytes shifted left by this, 0 to 31; none where a dump does not
+    /// say.
+    pub smallest_unit: Option<u8>,
+    /// Untranslated addresses that it asks about are page aligned; none where a dump does not say.
+    pub page_aligned: Option<bool>,
+    /// It takes invalidations for all PASIDs at once; none where a dump does not say.
+    pub global_invalidate: Option<bool>,
 }
 
 /// The page request interface.
@@ -164,8 +176,12 @@ pub struct Ats {
 pub struct Pri {
     /// Page requests may be issued now.
     pub enabled: bool,
+    /// All requests that were issued before it was turned off are complete; none where a dump does not say.
+    pub stopped: Option<bool>,
     /// How many can be outstanding; none where a dump does not say.
     pub capacity: Option<u32>,
+    /// How many may be outstanding, as software set it; none where a dump does not say.
+    pub allocation: Option<u32>,
     /// Answers must carry the PASID.
     pub needs_pasid: bool,
 }
@@ -181,6 +197,10 @@ pub struct PasidCap {
     pub execute: bool,
     /// Privileged mode can be asked for.
     pub privileged: bool,
+    /// Execute permission may be asked for now.
+    pub execute_enabled: bool,
+    /// Privileged mode may be asked for now.
+    pub privileged_enabled: bool,
 }
 
 /// The part of the header that differs by its type.
@@ -234,6 +254,9 @@ pub struct Function {
     pub header: Header,
     /// The header's multifunction bit; none where nobody could read it.
     pub multifunction: Option<bool>,
+    /// Whether it has base address registers of memory: whoever reaches them reaches its registers. None where nobody
+    /// could read them.
+    pub memory: Option<bool>,
     /// PCI Express.
     pub express: Fact<Express>,
     /// Access control services.
@@ -248,6 +271,8 @@ pub struct Function {
     pub pri: Fact<Pri>,
     /// Process address space IDs.
     pub pasid: Fact<PasidCap>,
+    /// It is part of a Thunderbolt controller, by Intel's vendor-specific capability.
+    pub thunderbolt: Fact<()>,
     /// Firmware says that what is below it can be plugged in from outside (`ExternalFacingPort`).
     pub external_facing: bool,
 }
@@ -270,6 +295,8 @@ impl Function {
             ats: Fact::Absent,
             pri: Fact::Absent,
             pasid: Fact::Absent,
+            thunderbolt: Fact::Absent,
+            memory: Some(false),
             ..Self::default()
         }
     }

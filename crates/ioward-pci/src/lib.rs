@@ -43,7 +43,7 @@ mod scan;
 pub mod topology;
 
 pub use access::{ConfigAccess, ConfigSpace, Ecam, FunctionSpace};
-pub use acs::{Acs, AcsBits};
+pub use acs::{Acs, AcsBits, EgressVector, NotAcsBits, PortMemory};
 pub use address::{Bdf, BusId, NotABdf};
 pub use edit::{Edit, EditError, Edited};
 pub use finding::{Finding, Problem};

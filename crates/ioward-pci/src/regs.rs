@@ -69,6 +69,8 @@ pub const PCIE_ARI_FORWARDING: u32 = 1 << 5;
 
 /// Where extended capabilities begin.
 pub const EXTENDED_CAPABILITIES: u16 = 0x100;
+/// Extended capability: vendor-specific, 7.9.5.
+pub const EXT_VENDOR: u16 = 0x000b;
 /// Extended capability: access control services, 7.7.11.
 pub const EXT_ACS: u16 = 0x000d;
 /// Extended capability: alternative routing-ID interpretation, 7.8.8.
@@ -84,15 +86,27 @@ pub const EXT_PASID: u16 = 0x001b;
 
 /// ACS: capability (15:0) and control (31:16).
 pub const ACS_WORDS: u16 = 0x04;
-/// ARI: capability (15:0; next function in 15:8) and control (31:16).
+/// ACS: the first doubleword of the egress control vector.
+pub const ACS_EGRESS: u16 = 0x08;
+/// Vendor-specific: ID (15:0), revision (19:16), length (31:20).
+pub const VENDOR_WORDS: u16 = 0x04;
+/// The vendor-specific ID of Intel's that functions of Thunderbolt controllers have (Linux, `include/linux/pci_ids.h`
+/// and `drivers/pci/probe.c`).
+pub const VENDOR_INTEL_THUNDERBOLT: u16 = 0x1234;
+/// ARI: capability (15:0; ACS function groups in 1, next function in 15:8) and control (31:16; those groups enabled in
+/// 17, the function's group in 22:20).
 pub const ARI_WORDS: u16 = 0x04;
-/// ATS: capability (15:0) and control (31:16; enabled in bit 31).
+/// ATS: capability (15:0; queue depth in 4:0, page aligned requests in 5, global invalidate in 6) and control (31:16;
+/// smallest translation unit in 20:16, enabled in bit 31).
 pub const ATS_WORDS: u16 = 0x04;
-/// PRI: control (15:0; enabled in bit 0) and status (31:16; PRG response PASID required in bit 31).
+/// PRI: control (15:0; enabled in bit 0) and status (31:16; stopped in bit 24, PRG response PASID required in bit 31).
 pub const PRI_WORDS: u16 = 0x04;
 /// PRI: page requests that the device can have outstanding.
 pub const PRI_CAPACITY: u16 = 0x08;
-/// PASID: capability (15:0; execute in 1, privileged in 2, width in 12:8) and control (31:16; enabled in bit 16).
+/// PRI: page requests that the device may have outstanding.
+pub const PRI_ALLOCATION: u16 = 0x0c;
+/// PASID: capability (15:0; execute in 1, privileged in 2, width in 12:8) and control (31:16; enabled in bit 16, execute
+/// enabled in 17, privileged enabled in 18).
 pub const PASID_WORDS: u16 = 0x04;
 /// SR-IOV: control (15:0; VF enable in bit 0, ARI capable hierarchy in bit 4).
 pub const SRIOV_CONTROL: u16 = 0x08;

@@ -31,6 +31,8 @@ pub struct BusNode {
     pub functions: Range<Index>,
     /// Something on it must be below a port, and no port leads to it: part of the machine is missing.
     pub orphan: bool,
+    /// Something on it also uses numbers of the bus that nobody could read ([`quirks::Aliases::Unread`]).
+    pub unread_aliases: bool,
 }
 
 /// What the functions around a function make of it.
@@ -279,7 +281,14 @@ impl Topology {
     /// Buses, and which bridge leads to each.
     fn link(&mut self) {
         let mut buses: BTreeMap<BusId, BusNode> = BTreeMap::new();
-        let node = |id| BusNode { id, bridge: None, lent_by: None, functions: 0..0, orphan: false };
+        let node = |id| BusNode {
+            id,
+            bridge: None,
+            lent_by: None,
+            functions: 0..0,
+            orphan: false,
+            unread_aliases: false,
+        };
         for (index, function) in self.functions.iter().enumerate() {
             let bus = buses.entry(function.at.on()).or_insert_with(|| node(function.at.on()));
             if bus.functions.is_empty() {
@@ -437,9 +446,15 @@ impl Topology {
         self.amd_iommu = self.functions.iter().any(is_amd_iommu);
         for index in 0..self.functions.len() {
             let function = &self.functions[index];
+            // Below a port that forwards ARI all eight bits are the function.
+            let ari = self.bridge_to(self.places[index].bus).is_some_and(|port| {
+                let express = self.functions[port].express;
+                express.present().is_some_and(|express| express.ari_forwarding == Some(true))
+            });
             let multifunction = self.places[index].physical.is_none()
                 && (function.multifunction == Some(true)
                     || function.at.function() != 0
+                    || ari && function.at.devfn != 0
                     || function.multifunction.is_none()
                         && self.siblings(index).any(|other| self.places[other].physical.is_none()));
             let setting = quirks::Setting {
@@ -450,6 +465,11 @@ impl Topology {
             let acs_row = quirks::find_acs(function, setting);
             let alias_row = quirks::find_alias(function);
             if let Some((row, _)) = alias_row {
+                if row.aliases == quirks::Aliases::Unread {
+                    self.buses[self.places[index].bus].unread_aliases = true;
+                    let problem = Problem::AliasesUnread;
+                    self.findings.push(Finding { function: function.at, problem });
+                }
                 let mut bits = [0; 4];
                 row.aliases.each(function.at, |one| set(&mut bits, one));
                 if bits != [0; 4] {

@@ -83,49 +83,21 @@ fn rows() -> Vec<Row> {
             reaches: &[
                 (
                     "05:00.0",
-                    "08:00.0",
+                    "07:00.0",
                     "02:00.0 sends it across the upper switch before it meets the root port",
                 ),
-                ("06:00.0", "08:00.0", "likewise; 04:01.0, which is closed, only sent it up to 02:00.0"),
-                ("03:00.0", "08:00.0", "a port is a function too, and this one is below 02:00.0"),
-                ("04:00.0", "08:00.0", "likewise"),
-                ("04:01.0", "08:00.0", "likewise"),
+                ("06:00.0", "07:00.0", "likewise; 04:01.0, which is closed, only sent it up to 02:00.0"),
+                ("03:00.0", "07:00.0", "a port is a function too, and this one is below 02:00.0"),
+                ("04:00.0", "07:00.0", "likewise"),
+                ("04:01.0", "07:00.0", "likewise"),
             ],
             ports: &[("02:00.0", "05:00.0")],
-            ..row(
-                "an open port above closed ones",
-                [
-                    root_port("00:01.0", 1, 8).acs(ALL, ALL),
-                    upstream("01:00.0", 2, 8),
-                    downstream("02:00.0", 3, 6).acs(ALL, NOT_RR),
-                    downstream("02:01.0", 8, 8).acs(ALL, ALL),
-                    upstream("03:00.0", 4, 6),
-                    downstream("04:00.0", 5, 5).acs(ALL, ALL),
-                    downstream("04:01.0", 6, 6).acs(ALL, ALL),
-                    endpoint("05:00.0"),
-                    endpoint("06:00.0"),
-                    endpoint("08:00.0"),
-                ],
-            )
+            ..row("an open port above closed ones", two_deep(NOT_RR, ALL))
         },
         Row {
             reaches: &[("05:00.0", "06:00.0", "04:00.0 sends it across the lower switch")],
             ports: &[("04:00.0", "05:00.0")],
-            ..row(
-                "an open port below closed ones",
-                [
-                    root_port("00:01.0", 1, 8).acs(ALL, ALL),
-                    upstream("01:00.0", 2, 8),
-                    downstream("02:00.0", 3, 6).acs(ALL, ALL),
-                    downstream("02:01.0", 8, 8).acs(ALL, ALL),
-                    upstream("03:00.0", 4, 6),
-                    downstream("04:00.0", 5, 5).acs(ALL, NOT_RR),
-                    downstream("04:01.0", 6, 6).acs(ALL, ALL),
-                    endpoint("05:00.0"),
-                    endpoint("06:00.0"),
-                    endpoint("08:00.0"),
-                ],
-            )
+            ..row("an open port below closed ones", two_deep(ALL, NOT_RR))
         },
         Row {
             reaches: &[(
@@ -364,6 +336,7 @@ fn rows() -> Vec<Row> {
             ],
         ),
     ];
+    rows.extend(more_rows());
     // A VMD controller issues the requests of its whole segment.
     rows.push(Row {
         shares: &[("00:0e.0", "10000:e0:06.0"), ("00:0e.0", "10000:e1:00.0")],
@@ -377,6 +350,336 @@ fn rows() -> Vec<Row> {
         )
     });
     rows
+}
+
+const EC: AcsBits = AcsBits(ALL.0 | AcsBits::EC.0);
+const NOT_UF: AcsBits = AcsBits(ALL.0 & !AcsBits::UF.0);
+const ENHANCED: AcsBits = AcsBits(ALL.0 | AcsBits::ENHANCED.0);
+
+/// A switch with three ports that have numbers 1 to 3, a device below each, and bits and a vector of the first port.
+fn three(bits: AcsBits, vector: u8) -> Vec<Function> {
+    let mut functions = vec![root_port("00:01.0", 1, 5).acs(ALL, ALL), upstream("01:00.0", 2, 5).port(0)];
+    for number in 1..4 {
+        let below = 2 + number;
+        let port = downstream(&format!("02:0{number}.0"), below, below).port(number).acs(EC, ALL);
+        functions.push(if number == 1 { port.acs(EC, bits).vector(vector) } else { port.vector(0) });
+        functions.push(endpoint(&format!("0{below}:00.0")));
+    }
+    functions
+}
+
+/// A switch below a switch: 05:00.0 and 06:00.0 are below both, 07:00.0 is below the upper one.
+fn two_deep(upper: AcsBits, lower: AcsBits) -> Vec<Function> {
+    vec![
+        root_port("00:01.0", 1, 7).acs(ALL, ALL),
+        upstream("01:00.0", 2, 7),
+        downstream("02:00.0", 3, 6).acs(ALL, upper),
+        downstream("02:01.0", 7, 7).acs(ALL, ALL),
+        upstream("03:00.0", 4, 6),
+        downstream("04:00.0", 5, 5).acs(ALL, lower),
+        downstream("04:01.0", 6, 6).acs(ALL, ALL),
+        endpoint("05:00.0"),
+        endpoint("06:00.0"),
+        endpoint("07:00.0"),
+    ]
+}
+
+/// A switch whose ports redirect everything; the upstream port has registers in memory.
+fn with_registers(control: AcsBits) -> Vec<Function> {
+    let mut functions = switch(ALL, ALL);
+    functions[1] = upstream("01:00.0", 2, 4).memory();
+    functions[2] = downstream("02:00.0", 3, 3).acs(ENHANCED, control);
+    functions[3] = downstream("02:01.0", 4, 4).acs(ENHANCED, control);
+    functions
+}
+
+fn more_rows() -> Vec<Row> {
+    let closed = || [root_port("00:01.0", 1, 1).acs(ALL, ALL), root_port("00:02.0", 2, 2).acs(ALL, ALL)];
+    let redirecting = |name: &str| endpoint(name).acs(AcsBits::RR, AcsBits::RR);
+    vec![
+        Row {
+            reaches: &[("03:00.0", "04:00.0", "the vector of 02:01.0 is off for port 2")],
+            ports: &[("02:01.0", "03:00.0")],
+            ..row("egress control opens the way to one peer of two", three(EC, 0b1000))
+        },
+        row("egress control stops what redirection would let through", three(EC & !AcsBits::RR, 0b1100)),
+        Row {
+            reaches: &[("03:00.0", "05:00.0", "the vector is off for port 3, redirection is off as well")],
+            ports: &[("02:01.0", "03:00.0")],
+            ..row(
+                "egress control without redirection stops one peer of two",
+                three(EC & !AcsBits::RR, 0b0100),
+            )
+        },
+        row("a vector counts for nothing while egress control is off", three(ALL, 0)),
+        Row {
+            reaches: &[("01:00.0", "01:00.2", "its vector is off for function 2")],
+            ..row(
+                "egress control inside a device counts functions",
+                [
+                    root_port("00:01.0", 1, 1).acs(ALL, ALL),
+                    endpoint("01:00.0").multi().acs(EC, EC).vector(0b1010),
+                    redirecting("01:00.1"),
+                    redirecting("01:00.2"),
+                    redirecting("01:00.3"),
+                ],
+            )
+        },
+        Row {
+            reaches: &[("01:00.0", "01:00.1", "its vector is off for group 3")],
+            ..row(
+                "egress control inside a device counts groups of functions where there are some",
+                [
+                    root_port("00:01.0", 1, 1).acs(ALL, ALL).forwards_ari(),
+                    endpoint("01:00.0").multi().acs(EC, EC).vector(0b0101).acs_group(0),
+                    redirecting("01:00.1").acs_group(3),
+                    redirecting("01:00.2").acs_group(2),
+                ],
+            )
+        },
+        Row {
+            reaches: &[(
+                "01:00.0",
+                "01:00.1",
+                "it redirects, and 00:01.0 sends back down what was redirected to it",
+            )],
+            ports: &[("00:01.0", "01:00.0")],
+            ..row(
+                "a root port that could forward upstream and does not",
+                [
+                    root_port("00:01.0", 1, 1).acs(ALL, NOT_UF),
+                    root_port("00:02.0", 2, 2).acs(ALL, ALL),
+                    redirecting("01:00.0").multi(),
+                    redirecting("01:00.1"),
+                    endpoint("02:00.0"),
+                ],
+            )
+        },
+        Row {
+            reaches: &[
+                ("03:00.0", "04:00.0", "both ports redirect, and 00:01.0 sends it back down"),
+                ("01:00.0", "03:00.0", "whatever is below 00:01.0"),
+                ("02:00.0", "03:00.0", "likewise"),
+                ("02:01.0", "03:00.0", "likewise"),
+            ],
+            ports: &[("00:01.0", "03:00.0")],
+            ..row("a closed switch below a port that sends back down", {
+                let mut functions = switch(ALL, ALL);
+                functions[0] = root_port("00:01.0", 1, 4).acs(ALL, NOT_UF);
+                functions
+            })
+        },
+        row("a port that sends back down what only one function below it can send up", {
+            let mut functions: Vec<Function> = closed().into();
+            functions[0] = root_port("00:01.0", 1, 1).acs(ALL, NOT_UF);
+            functions.extend([endpoint("01:00.0"), endpoint("02:00.0")]);
+            functions
+        }),
+        row("upstream forwarding that is not offered is not needed", {
+            let mut functions = switch(ALL, ALL);
+            functions[0] = root_port("00:01.0", 1, 4).acs(NOT_UF, NOT_UF);
+            functions
+        }),
+        Row {
+            policy: Fabric { turned_back: Assume::Isolated, ..Fabric::default() },
+            ..row("the same port, taken to refuse what it does not forward", {
+                let mut functions = switch(ALL, ALL);
+                functions[0] = root_port("00:01.0", 1, 4).acs(ALL, NOT_UF);
+                functions
+            })
+        },
+        Row {
+            reaches: &[
+                ("03:00.0", "01:00.0", "redirection does not cover the registers of the upstream port"),
+                ("04:00.0", "01:00.0", "likewise"),
+            ],
+            ports: &[("02:00.0", "03:00.0"), ("02:01.0", "04:00.0")],
+            ..row("a closed switch with registers in memory", with_registers(ALL))
+        },
+        row(
+            "registers of the upstream port behind the enhanced bits",
+            with_registers(ALL | AcsBits::USP_REDIRECT),
+        ),
+        row("the same, blocked", with_registers(ALL | AcsBits::USP_BLOCK)),
+        Row {
+            reaches: &[
+                ("03:00.0", "01:00.0", "the bits for downstream ports do not cover the upstream port"),
+                ("04:00.0", "01:00.0", "likewise"),
+            ],
+            ports: &[("02:00.0", "03:00.0"), ("02:01.0", "04:00.0")],
+            ..row("the wrong enhanced bits", with_registers(ALL | AcsBits::DSP_REDIRECT))
+        },
+        Row {
+            policy: Fabric { port_memory: Assume::Isolated, ..Fabric::default() },
+            ..row("registers of ports, taken not to count", with_registers(ALL))
+        },
+        Row {
+            reaches: &[("03:00.0", "02:01.0", "02:00.0 lets it through to the registers of 02:01.0")],
+            ports: &[("02:00.0", "03:00.0")],
+            ..row("registers of a downstream port, behind one open door", {
+                let mut functions = switch(ALL, ALL);
+                functions[2] = downstream("02:00.0", 3, 3).acs(ENHANCED, ALL);
+                functions[3] =
+                    downstream("02:01.0", 4, 4).acs(ENHANCED, ALL | AcsBits::DSP_REDIRECT).memory();
+                functions
+            })
+        },
+        Row {
+            shares: &[("04:01.0", "04:02.0"), ("04:01.0", "03:00.0")],
+            reaches: &[("04:01.0", "05:00.0", "02:00.0 sends it across the switch")],
+            ports: &[("02:00.0", "03:00.0")],
+            ..row(
+                "a bridge to conventional PCI below an open switch port",
+                [
+                    root_port("00:01.0", 1, 5).acs(ALL, ALL),
+                    upstream("01:00.0", 2, 5),
+                    downstream("02:00.0", 3, 4).acs(ALL, NOT_RR),
+                    downstream("02:01.0", 5, 5).acs(ALL, ALL),
+                    to_conventional("03:00.0", 4, 4),
+                    plain("04:01.0"),
+                    plain("04:02.0"),
+                    endpoint("05:00.0"),
+                ],
+            )
+        },
+        Row {
+            shares: &[
+                ("01:00.0", "02:04.0"),
+                ("02:04.0", "02:05.0"),
+                ("02:05.0", "03:00.0"),
+                ("03:00.0", "03:01.0"),
+            ],
+            ..row(
+                "conventional bridges nested",
+                [
+                    root_port("00:01.0", 1, 3).acs(ALL, ALL),
+                    root_port("00:02.0", 4, 4).acs(ALL, ALL),
+                    to_conventional("01:00.0", 2, 3),
+                    plain("02:04.0"),
+                    conventional_bridge("02:05.0", 3, 3),
+                    plain("03:00.0"),
+                    plain("03:01.0"),
+                    endpoint("04:00.0"),
+                ],
+            )
+        },
+        Row {
+            reaches: &[
+                ("01:00.1", "01:00.0", "it does not redirect; that the other does protects nobody"),
+                ("01:00.1", "01:00.2", "likewise"),
+            ],
+            ..row(
+                "three functions of which one does not redirect",
+                [
+                    root_port("00:01.0", 1, 1).acs(ALL, ALL),
+                    redirecting("01:00.0").multi(),
+                    endpoint("01:00.1").acs(AcsBits::RR, AcsBits::NONE),
+                    redirecting("01:00.2"),
+                ],
+            )
+        },
+        row(
+            "virtual functions on a bus of their own, of a device that redirects",
+            [
+                root_port("00:01.0", 1, 2).acs(ALL, ALL),
+                redirecting("01:00.0").sriov(2, 0x100, 1),
+                redirecting("02:00.0"),
+                redirecting("02:00.1"),
+            ],
+        ),
+        Row {
+            reaches: &[
+                ("01:00.0", "02:00.0", "a virtual function of it, on whatever bus"),
+                ("02:00.0", "02:00.1", "as its physical function does not redirect either"),
+            ],
+            ..row("virtual functions on a bus of their own, of a device that does not", {
+                let mut physical = endpoint("01:00.0").acs(AcsBits::RR, AcsBits::NONE).sriov(2, 0x100, 1);
+                physical.multifunction = Some(false);
+                [
+                    root_port("00:01.0", 1, 2).acs(ALL, ALL),
+                    physical.multi(),
+                    endpoint("02:00.0"),
+                    endpoint("02:00.1"),
+                ]
+            })
+        },
+        Row {
+            reaches: &[("11:00.0", "12:00.0", "10:01.0 does not redirect, and knows 10:02.0")],
+            ports: &[("10:01.0", "11:00.0")],
+            ..row(
+                "root ports reach those of their own root bus only",
+                [
+                    root_port("00:01.0", 1, 1).acs(ALL, ALL),
+                    endpoint("01:00.0"),
+                    root_port("10:01.0", 0x11, 0x11).acs(ALL, NOT_RR),
+                    root_port("10:02.0", 0x12, 0x12).acs(ALL, ALL),
+                    endpoint("11:00.0"),
+                    endpoint("12:00.0"),
+                ],
+            )
+        },
+        row(
+            "the same numbers in two segments are two machines",
+            ["0000", "0001"].into_iter().flat_map(|segment| {
+                let name = |rest: &str| format!("{segment}:{rest}");
+                [
+                    root_port(&name("00:01.0"), 1, 1).acs(ALL, ALL),
+                    root_port(&name("00:02.0"), 2, 2).acs(ALL, ALL),
+                    endpoint(&name("01:00.0")),
+                    endpoint(&name("02:00.0")),
+                ]
+            }),
+        ),
+        row(
+            "endpoints of the root complex, taken to be apart",
+            [plain("00:00.0"), integrated("00:02.0"), plain("00:14.0"), plain("00:1b.0")],
+        ),
+        Row {
+            policy: Fabric { integrated: Assume::Reach, ..Fabric::default() },
+            reaches: &[
+                ("00:02.0", "00:14.0", "the worst that a root complex may do"),
+                ("00:14.0", "01:00.0", "likewise, down a root port"),
+                ("00:14.0", "00:00.0", "likewise"),
+            ],
+            ports: &[("00:01.0", "00:14.0")],
+            ..row(
+                "endpoints of the root complex, taken to reach everything",
+                [
+                    plain("00:00.0"),
+                    root_port("00:01.0", 1, 1).acs(ALL, ALL),
+                    integrated("00:02.0"),
+                    plain("00:14.0"),
+                    endpoint("01:00.0"),
+                    root_port("10:01.0", 0x11, 0x11).acs(ALL, ALL),
+                    endpoint("11:00.0"),
+                ],
+            )
+        },
+        Row {
+            policy: Fabric { root_ports: RootPorts::Isolated, ..Fabric::default() },
+            reaches: &[("01:00.0", "02:00.0", "00:01.0 could redirect, and does not")],
+            ports: &[("00:01.0", "01:00.0")],
+            ..row(
+                "a bit that is off is no assumption of root ports either",
+                [
+                    root_port("00:01.0", 1, 1).acs(ALL, NOT_RR),
+                    root_port("00:02.0", 2, 2),
+                    endpoint("01:00.0"),
+                    endpoint("02:00.0"),
+                ],
+            )
+        },
+        Row {
+            shares: &[("05:00.0", "07:00.0"), ("05:00.0", "06:00.0")],
+            ports: &[("04:00.0", "05:00.0"), ("02:00.0", "05:00.0")],
+            ..row("who passes for another gets past two ports that do not check", two_deep(NOT_SV, NOT_SV))
+        },
+        Row {
+            shares: &[("05:00.0", "06:00.0")],
+            ports: &[("04:00.0", "05:00.0")],
+            ..row("who passes for another is stopped by the next port that checks", two_deep(ALL, NOT_SV))
+        },
+    ]
 }
 
 fn expected(row: &Row) -> BTreeSet<BTreeSet<Bdf>> {

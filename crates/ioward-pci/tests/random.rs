@@ -184,6 +184,10 @@ impl Walk<'_> {
                 }
             }
             let Some(port) = self.0.above(at) else { return false };
+            // What was redirected below comes back down from a port that could forward it and does not.
+            if self.sends_back(port) && self.is_below(to, port) {
+                return true;
+            }
             let lack = self.lack(port, AcsBits::RR);
             let all = 0..self.0.functions().len();
             let passes = match (self.kind(port), lack) {
@@ -205,6 +209,10 @@ impl Walk<'_> {
             }
             at = port;
         }
+    }
+
+    fn sends_back(&self, port: usize) -> bool {
+        self.is_port(port) && matches!(self.lack(port, AcsBits::UF), Some(Lack::NotSet(_)))
     }
 
     /// Whether `from` can issue requests in the name of `to`.
@@ -248,7 +256,9 @@ impl Walk<'_> {
                 Some(_) => self.kind(port) == Some(PortType::DownstreamPort),
                 None => false,
             };
+        let all = 0..self.0.functions().len();
         self.lack(port, AcsBits::RR).is_some()
+            || self.sends_back(port) && all.filter(|&index| self.is_below(index, port)).count() > 1
             || forged
                 && (0..self.0.functions().len()).any(|victim| victim != below && self.forges(below, victim))
     }

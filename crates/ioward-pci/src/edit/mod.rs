@@ -14,3 +14,6 @@ mod place;
 pub use apply::{Edit, Edited};
 pub use error::EditError;
 pub(crate) use place::{is_link, movable};
+
+#[cfg(doc)]
+use crate::Topology;

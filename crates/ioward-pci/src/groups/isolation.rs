@@ -42,6 +42,8 @@ pub struct Isolation {
     pub on: AcsBits,
     /// The bits that could be set and are not.
     pub off: AcsBits,
+    /// Bits of `on` that Linux takes for granted although they are off.
+    pub granted: AcsBits,
     /// Who says so.
     pub basis: Basis,
 }
@@ -53,8 +55,8 @@ impl Isolation {
     /// Of a function, as Linux sees it.
     pub fn of(topology: &Topology, index: Index) -> Self {
         let function = &topology.functions()[index];
-        let all = |basis| Self { on: EVERYTHING, off: AcsBits::NONE, basis };
-        let none = |basis| Self { on: AcsBits::NONE, off: AcsBits::NONE, basis };
+        let all = |basis| Self { on: EVERYTHING, off: AcsBits::NONE, granted: AcsBits::NONE, basis };
+        let none = |basis| Self { on: AcsBits::NONE, ..all(basis) };
         if topology.override_of(index).isolates {
             return all(Basis::Supposed);
         }
@@ -62,7 +64,18 @@ impl Isolation {
             let basis = Basis::Quirk { row, by };
             match row.provides {
                 Provides::Bits(bits) | Provides::Enabled(bits) => {
-                    return Self { on: bits, off: AcsBits::NONE, basis };
+                    return Self { on: bits, ..all(basis) };
+                }
+                Provides::Granted(bits) => {
+                    if let Fact::Present(acs) = function.acs
+                        && let (Some(capability), Some(control)) = (acs.capability, acs.control)
+                    {
+                        let granted = bits & capability & !control;
+                        return Self {
+                            granted,
+                            ..Self::registers(capability & !bits, control | bits, basis)
+                        };
+                    }
                 }
                 Provides::NextWord => {
                     if let Fact::Present(acs) = function.acs {
@@ -105,6 +118,7 @@ impl Isolation {
         Self {
             on: (control & mask) | (!capability & !AcsBits::EC),
             off: controllable & !control & !AcsBits::EC,
+            granted: AcsBits::NONE,
             basis,
         }
     }
@@ -114,13 +128,16 @@ impl Isolation {
         self.on.covers(bits)
     }
 
-    /// Whether egress control is on and lets some peer be reached directly, which it does whatever redirection says
-    /// (PCI Express Base 6.0, section 6.12.3). Linux does not look.
+    /// Whether egress control is on. Then its vector and not redirection decides what goes straight to a peer (PCI
+    /// Express Base 6.0, section 6.12.3). Linux does not look.
+    pub(super) fn egress(&self) -> bool {
+        self.basis == Basis::Registers && self.on.covers(AcsBits::EC)
+    }
+
+    /// Whether egress control is on and lets some peer be reached directly.
     pub fn egress_open(&self, topology: &Topology, index: Index) -> bool {
         let acs = topology.functions()[index].acs.present();
-        self.basis == Basis::Registers
-            && self.on.covers(AcsBits::EC)
-            && acs.is_none_or(|acs| acs.egress_all != Some(true))
+        self.egress() && acs.and_then(|acs| acs.egress).is_none_or(|vector| !vector.stops_all())
     }
 
     /// Whether nothing in it is assumed.
@@ -135,7 +152,7 @@ impl Isolation {
     /// Why it does not do all of `bits`.
     pub fn lack(&self, topology: &Topology, index: Index, bits: AcsBits) -> Lack {
         match self.basis {
-            Basis::Quirk { row, .. } if self.off.is_empty() => Lack::Quirk(row.what),
+            Basis::Quirk { row, .. } if (self.off & bits).is_empty() => Lack::Quirk(row.what),
             Basis::Unseen => Lack::Unseen,
             Basis::NoCapability => Lack::NoCapability,
             Basis::Kind if topology.functions()[index].express == Fact::Absent => Lack::NotExpress,
@@ -176,5 +193,6 @@ pub(super) fn is_sure(
         && (!topology.is_multifunction(index)
             || isolation[index].is_sure() && topology.siblings(index).all(|other| isolation[other].is_sure()))
         && !topology.bus_of(index).orphan
+        && !topology.bus_of(index).unread_aliases
         && topology.functions()[index].header != Header::BridgeUnseen
 }

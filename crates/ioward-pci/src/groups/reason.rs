@@ -13,6 +13,9 @@ pub enum Lack {
     NotSet(AcsBits),
     /// These bits are set, but egress control lets some peers be reached directly all the same.
     EgressControl,
+    /// It lets requests for memory of its switch's ports through: its control register lacks the enhanced bits, or they
+    /// are off.
+    PortMemory,
     /// It is no PCI Express function, so it has no ACS.
     NotExpress,
     /// It is a bridge between PCI Express and conventional PCI, or an event collector: ACS does not apply to it.
@@ -156,6 +159,10 @@ impl fmt::Display for Cause {
                     Lack::EgressControl => {
                         f.write_str("lets egress control decide which peers are reached directly")
                     }
+                    Lack::PortMemory => f.write_str(
+                        "lets requests through to the registers of its switch's ports (the enhanced ACS bits would stop \
+                         them)",
+                    ),
                     Lack::NotExpress => f.write_str("is not PCI Express and cannot isolate"),
                     Lack::Kind => f.write_str("is of a type that cannot isolate"),
                     Lack::Quirk(what) => write!(f, "is {what}"),
@@ -220,6 +227,7 @@ mod tests {
             Lack::NoCapability,
             Lack::NotSet(AcsBits::RR | AcsBits::UF),
             Lack::EgressControl,
+            Lack::PortMemory,
             Lack::NotExpress,
             Lack::Kind,
             Lack::Quirk("another port"),

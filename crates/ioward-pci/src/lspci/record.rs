@@ -46,6 +46,7 @@ pub(super) fn fill(known: &mut Function, more: Function) {
         acs.capability = acs.capability.or(other.capability);
         acs.control = acs.control.or(other.control);
         acs.next_word = acs.next_word.or(other.next_word);
+        acs.egress = acs.egress.or(other.egress);
     }
     known.ids = known.ids.or(more.ids);
     known.subsystem = known.subsystem.or(more.subsystem);
@@ -55,6 +56,7 @@ pub(super) fn fill(known: &mut Function, more: Function) {
     }
     known.driver = known.driver.take().or(more.driver);
     known.linux_group = known.linux_group.or(more.linux_group);
+    known.memory = known.memory.or(more.memory);
     known.multifunction = known.multifunction.or(more.multifunction);
     if matches!(known.header, Header::Endpoint | Header::BridgeUnseen) && more.header.is_bridge() {
         known.header = more.header;
@@ -66,6 +68,7 @@ pub(super) fn fill(known: &mut Function, more: Function) {
     fact(&mut known.ats, more.ats);
     fact(&mut known.pri, more.pri);
     fact(&mut known.pasid, more.pasid);
+    fact(&mut known.thunderbolt, more.thunderbolt);
 }
 
 /// What begins the first field after the name of a device.
@@ -122,6 +125,7 @@ fn words(record: &Record) -> Function {
             linux_group,
             header,
             multifunction: None,
+            memory: Some(body.contains("Memory at ")),
             ..Function::bare(at)
         };
     }
@@ -204,15 +208,18 @@ fn read_capability(title: &str, function: &mut Function) {
             capability: acs_bits(title, "ACSCap: "),
             control: acs_bits(title, "ACSCtl: "),
             next_word: None,
-            egress_all: None,
+            egress: None,
         });
     } else if title.starts_with("Alternative Routing-ID Interpretation") {
         let next = number(title, "Next Function: ", 10).and_then(|next| u8::try_from(next).ok());
-        function.ari = Fact::Present(Ari { next });
+        let enabled = flag(after(title, "ARICtl: ").unwrap_or(""), "ACS") == Some(true);
+        let group = number(title, "Function Group: ", 10).and_then(|group| u8::try_from(group).ok());
+        function.ari = Fact::Present(Ari { next, acs_group: group.filter(|_| enabled) });
     } else if title.starts_with("Single Root I/O Virtualization") {
         let short = |key, radix| number(title, key, radix).and_then(|n| u16::try_from(n).ok());
         function.sriov = Fact::Present(SrIov {
             enabled: flag(after(title, "IOVCtl: ").unwrap_or(""), "Enable").unwrap_or(false),
+            ari_hierarchy: flag(after(title, "IOVCtl: ").unwrap_or(""), "ARIHierarchy").unwrap_or(false),
             total: short("Total VFs: ", 10).unwrap_or(0),
             count: short("Number of VFs: ", 10).unwrap_or(0),
             offset: short("VF offset: ", 10).unwrap_or(0),
@@ -225,20 +232,36 @@ fn read_capability(title: &str, function: &mut Function) {
             depth => depth as u8,
         });
         let enabled = flag(after(title, "ATSCtl: ").unwrap_or(""), "Enable").unwrap_or(false);
-        function.ats = Fact::Present(Ats { enabled, queue_depth: depth });
+        let unit = number(title, "Smallest Translation Unit: ", 16).map(|unit| (unit & 0x1f) as u8);
+        function.ats = Fact::Present(Ats {
+            enabled,
+            queue_depth: depth,
+            smallest_unit: unit,
+            page_aligned: None,
+            global_invalidate: None,
+        });
     } else if title.starts_with("Page Request Interface") {
         function.pri = Fact::Present(Pri {
             enabled: flag(after(title, "PRICtl: ").unwrap_or(""), "Enable").unwrap_or(false),
+            stopped: flag(after(title, "PRISta: ").unwrap_or(""), "Stopped"),
             capacity: number(title, "Page Request Capacity: ", 16),
+            allocation: number(title, "Page Request Allocation: ", 16),
             needs_pasid: flag(after(title, "PRISta: ").unwrap_or(""), "PASID").unwrap_or(false),
         });
+    } else if title.starts_with("Vendor Specific Information: ID=1234 ")
+        && function.ids.is_some_and(|ids| ids.vendor == 0x8086)
+    {
+        function.thunderbolt = Fact::Present(());
     } else if title.starts_with("Process Address Space ID") {
         let capability = after(title, "PASIDCap: ").unwrap_or("");
+        let control = after(title, "PASIDCtl: ").unwrap_or("");
         function.pasid = Fact::Present(PasidCap {
             bits: number(title, "Max PASID Width: ", 16).map(|bits| bits.min(20) as u8),
-            enabled: flag(after(title, "PASIDCtl: ").unwrap_or(""), "Enable").unwrap_or(false),
+            enabled: flag(control, "Enable").unwrap_or(false),
             execute: flag(capability, "Exec").unwrap_or(false),
             privileged: flag(capability, "Priv").unwrap_or(false),
+            execute_enabled: flag(control, "Exec").unwrap_or(false),
+            privileged_enabled: flag(control, "Priv").unwrap_or(false),
         });
     }
 }
@@ -271,7 +294,7 @@ fn express(text: &str) -> Fact<Express> {
     let title = text.split(" DevCap: ").next().unwrap_or(text);
     Fact::Present(Express {
         kind,
-        slot: title.find("(Slot").and_then(|at| match title[at..].as_bytes().get(5) {
+        slot: title.find("(Slot").and_then(|at| match title.as_bytes().get(at + 5) {
             Some(b'+') => Some(true),
             Some(b'-') => Some(false),
             _ => None,

@@ -28,6 +28,9 @@ pub enum Provides {
     /// As above, once the kernel has turned peer decoding off in registers that configuration space does not show; a
     /// kernel that uses the IOMMU does so at boot.
     Enabled(AcsBits),
+    /// What the ACS capability says, but Linux takes these bits for granted where they are off: they are broken, and it
+    /// keeps its hands off them.
+    Granted(AcsBits),
     /// What the ACS capability says, but the control register is the doubleword after the capability's.
     NextWord,
 }
@@ -245,6 +248,15 @@ pub static ACS: &[AcsQuirk] = &[
         provides: Provides::NextWord,
         what: "a root port of an Intel 100 or 200 series chipset",
         source: "Intel 100 series chipset specification update, erratum 23",
+    },
+    AcsQuirk {
+        vendor: 0x111d,
+        devices: &[(0x8090, 0x8090), (0x80b5, 0x80b5)],
+        names: &[],
+        when: When::Port,
+        provides: Provides::Granted(AcsBits::SV),
+        what: "a port of an IDT switch whose source validation is broken and which Linux leaves off",
+        source: "IDT 89H32H8G3-YC erratum 36, to Linux (pci_disable_broken_acs_cap)",
     },
     functions(0x19a2, &[(0x0710, 0x0710)], "an Emulex BE3-R network adapter"),
     functions(0x10df, &[(0x0720, 0x0720)], "an Emulex Skyhawk-R network adapter"),

@@ -12,6 +12,11 @@ pub enum Aliases {
     Fixed(&'static [u8]),
     /// They also use functions 0 to 4 of every device of their bus.
     EveryDevice,
+    /// They also use every other device and function number of their bus.
+    WholeBus,
+    /// They also use numbers that they keep in registers of their own, which configuration space does not show: nobody
+    /// knows which, so what else is on their bus is unsure.
+    Unread,
     /// They are PCI Express to PCI bridges without a PCI Express capability: what comes from below carries function 0 of
     /// device 0 of the secondary bus.
     BridgeToConventional,
@@ -30,6 +35,8 @@ pub struct AliasQuirk {
     pub devices: Devices,
     /// Subsystem vendor and device IDs that a device must have too; any, if empty.
     pub subsystems: &'static [(u16, u16)],
+    /// The class and subclass that a device must have too; any, if none.
+    pub class: Option<u16>,
     /// Their names where a dump has no IDs: each entry is a set of words, separated by `+`, that all occur in the name.
     pub names: &'static [&'static str],
     /// What they do.
@@ -48,12 +55,84 @@ const fn row(
     what: &'static str,
     source: &'static str,
 ) -> AliasQuirk {
-    AliasQuirk { vendor, devices, subsystems: &[], names, aliases, what, source }
+    AliasQuirk { vendor, devices, subsystems: &[], class: None, names, aliases, what, source }
 }
 
 const fn devfn(device: u8, function: u8) -> u8 {
     device << 3 | function
 }
+
+/// Five families of third generation, then those of fourth and fifth: PFX, PSX, PAX and their A variants.
+const SWITCHTEC: Devices = &[
+    (0x8531, 0x8536),
+    (0x8541, 0x8546),
+    (0x8551, 0x8556),
+    (0x8561, 0x8566),
+    (0x8571, 0x8576),
+    (0x4000, 0x4000),
+    (0x4028, 0x4028),
+    (0x4036, 0x4036),
+    (0x4052, 0x4052),
+    (0x4068, 0x4068),
+    (0x4084, 0x4084),
+    (0x4100, 0x4100),
+    (0x4128, 0x4128),
+    (0x4136, 0x4136),
+    (0x4152, 0x4152),
+    (0x4168, 0x4168),
+    (0x4184, 0x4184),
+    (0x4200, 0x4200),
+    (0x4228, 0x4228),
+    (0x4236, 0x4236),
+    (0x4252, 0x4252),
+    (0x4268, 0x4268),
+    (0x4284, 0x4284),
+    (0x4328, 0x4328),
+    (0x4336, 0x4336),
+    (0x4352, 0x4352),
+    (0x4428, 0x4428),
+    (0x4436, 0x4436),
+    (0x4452, 0x4452),
+    (0x4528, 0x4528),
+    (0x4536, 0x4536),
+    (0x4552, 0x4552),
+    (0x5000, 0x5000),
+    (0x5028, 0x5028),
+    (0x5036, 0x5036),
+    (0x5052, 0x5052),
+    (0x5068, 0x5068),
+    (0x5084, 0x5084),
+    (0x5100, 0x5100),
+    (0x5128, 0x5128),
+    (0x5136, 0x5136),
+    (0x5152, 0x5152),
+    (0x5168, 0x5168),
+    (0x5184, 0x5184),
+    (0x5200, 0x5200),
+    (0x5228, 0x5228),
+    (0x5236, 0x5236),
+    (0x5252, 0x5252),
+    (0x5268, 0x5268),
+    (0x5284, 0x5284),
+    (0x5300, 0x5300),
+    (0x5328, 0x5328),
+    (0x5336, 0x5336),
+    (0x5352, 0x5352),
+    (0x5368, 0x5368),
+    (0x5384, 0x5384),
+    (0x5400, 0x5400),
+    (0x5428, 0x5428),
+    (0x5436, 0x5436),
+    (0x5452, 0x5452),
+    (0x5468, 0x5468),
+    (0x5484, 0x5484),
+    (0x5500, 0x5500),
+    (0x5528, 0x5528),
+    (0x5536, 0x5536),
+    (0x5552, 0x5552),
+    (0x5568, 0x5568),
+    (0x5584, 0x5584),
+];
 
 /// The rows. At most one applies to a device.
 pub static ALIASES: &[AliasQuirk] = &[
@@ -180,6 +259,36 @@ pub static ALIASES: &[AliasQuirk] = &[
         "Intel, to Linux (quirk_pex_vca_alias)",
     ),
     row(
+        0x10b5,
+        &[(0x87b0, 0x87b1)],
+        &["PLX+Non-Transparent Bridge"],
+        Aliases::WholeBus,
+        "a PLX non-transparent bridge",
+        "Linux (quirk_plx_ntb_dma_alias)",
+    ),
+    AliasQuirk {
+        class: Some(0x0680),
+        ..row(
+            0x11f8,
+            SWITCHTEC,
+            &[],
+            Aliases::Unread,
+            "the non-transparent bridge of a Switchtec switch",
+            "Microsemi, to Linux (quirk_switchtec_ntb_dma_alias)",
+        )
+    },
+    AliasQuirk {
+        class: Some(0x0680),
+        ..row(
+            0x1055,
+            &[(0x1001, 0x1006)],
+            &[],
+            Aliases::Unread,
+            "the non-transparent bridge of a Microchip PCI100x switch",
+            "Microchip, to Linux (quirk_switchtec_ntb_dma_alias)",
+        )
+    },
+    row(
         0x14e4,
         &[(0x9000, 0x9000), (0x9084, 0x9084)],
         &[],
@@ -205,7 +314,8 @@ pub(crate) fn find(function: &Function) -> Option<(&'static AliasQuirk, Match)> 
             || function
                 .subsystem
                 .is_some_and(|Ids { vendor, device }| row.subsystems.contains(&(vendor, device)));
-        subsystem.then_some((row, by))
+        let class = row.class.is_none() || row.class == function.class;
+        (subsystem && class).then_some((row, by))
     })
 }
 
@@ -215,6 +325,7 @@ impl Aliases {
         match *self {
             Self::Function(function) if at.function() != function => each(at.devfn & !7 | function),
             Self::Fixed(all) => all.iter().filter(|&&one| one != at.devfn).for_each(|&one| each(one)),
+            Self::WholeBus => (0..=255).filter(|&one| one != at.devfn).for_each(each),
             Self::EveryDevice => {
                 for device in 0..32 {
                     for function in 0..5 {
@@ -266,6 +377,7 @@ mod tests {
     fn a_compute_accelerator_may_be_anybody() {
         assert_eq!(aliases(0x8086, 0x2954, Bdf::new(0, 5, 0, 0), None).len(), 32 * 5 - 1);
         assert_eq!(aliases(0x8086, 0x2260, Bdf::new(0, 5, 0, 0), None), [0x80, 0x88, 0x93]);
+        assert_eq!(aliases(0x10b5, 0x87b1, Bdf::new(0, 5, 0, 1), None).len(), 255);
         assert_eq!(aliases(0x1180, 0xe832, Bdf::new(0, 5, 0, 3), None), [0]);
     }
 }

@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use ioward_pci::{
-    Acs, AcsBits, Bdf, Fact, Function, PortType, Topology,
+    Acs, AcsBits, Bdf, EgressVector, Fact, Function, PortType, Topology,
     function::{Ari, Express, Header, Ids, PasidCap, SrIov},
 };
 
@@ -68,6 +68,11 @@ pub trait With {
     fn forwards_ari(self) -> Self;
     fn phantoms(self, bits: u8) -> Self;
     fn egress(self, all: bool) -> Self;
+    /// An egress control vector of eight bits.
+    fn vector(self, bits: u8) -> Self;
+    fn port(self, number: u8) -> Self;
+    fn memory(self) -> Self;
+    fn acs_group(self, group: u8) -> Self;
 }
 
 impl With for Function {
@@ -89,8 +94,15 @@ impl With for Function {
         self
     }
     fn sriov(mut self, count: u16, offset: u16, stride: u16) -> Self {
-        self.sriov =
-            Fact::Present(SrIov { enabled: true, total: count, count, offset, stride, device: 0x1000 });
+        self.sriov = Fact::Present(SrIov {
+            enabled: true,
+            total: count,
+            count,
+            offset,
+            stride,
+            device: 0x1000,
+            ..SrIov::default()
+        });
         self
     }
     fn ari(mut self) -> Self {
@@ -109,10 +121,27 @@ impl With for Function {
         }
         self
     }
-    fn egress(mut self, all: bool) -> Self {
+    fn egress(self, all: bool) -> Self {
+        self.vector(if all { 0xff } else { 0 })
+    }
+    fn vector(mut self, bits: u8) -> Self {
         if let Fact::Present(acs) = &mut self.acs {
-            acs.egress_all = Some(all);
+            acs.egress = Some(EgressVector { bits: 8, words: [bits.into(), 0, 0, 0, 0, 0, 0, 0] });
         }
+        self
+    }
+    fn port(mut self, number: u8) -> Self {
+        if let Fact::Present(express) = &mut self.express {
+            express.port_number = Some(number);
+        }
+        self
+    }
+    fn memory(mut self) -> Self {
+        self.memory = Some(true);
+        self
+    }
+    fn acs_group(mut self, group: u8) -> Self {
+        self.ari = Fact::Present(Ari { next: None, acs_group: Some(group) });
         self
     }
 }

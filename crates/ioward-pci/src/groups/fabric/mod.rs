@@ -6,6 +6,11 @@
 //! * A downstream port that does not redirect lets what is below it reach everything below its switch, whatever the other
 //!   ports do and whatever is set further up: the request never gets there. Linux asks only the ports above each device
 //!   and so gives such devices groups of their own.
+//! * A port that could forward upstream and does not may send back down what was redirected below it.
+//! * Egress control decides peer by peer, and stands above redirection: what its vector lets through goes straight to the
+//!   peer, and what it stops does not, redirection or not.
+//! * Memory of a switch's own ports is reached by whoever is below an open door to it: redirection does not cover it, the
+//!   enhanced bits do.
 //! * A function that does not redirect reaches the other functions of its device, whether *those* redirect or not. Linux
 //!   asks whether both do not.
 //! * Where source validation is off, a device can issue requests in the name of anybody, up to the next port that checks.
@@ -15,6 +20,7 @@
 //! What the specification leaves open is decided by the fields of [`Fabric`]. Requests that carry translated addresses
 //! (ATS) have passed an IOMMU and are not looked at here.
 
+mod ports;
 mod reasons;
 mod ties;
 
@@ -22,7 +28,7 @@ use super::{Grouping, Policy, isolation};
 use crate::Topology;
 use alloc::vec::Vec;
 
-/// What to think of functions of one device that have no ACS capability.
+/// What to think of functions where the specification leaves open what they do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Assume {
     /// They reach each other: nobody promised otherwise.
@@ -45,20 +51,35 @@ pub enum RootPorts {
     All,
 }
 
-/// The policy, with its assumptions.
+/// The policy, with its assumptions. A bit that could be set and is off is none: it is what the port does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fabric {
     /// Functions of one device without an ACS capability.
     pub functions: Assume,
     /// Root ports without an ACS capability.
     pub root_ports: RootPorts,
+    /// Endpoints that are integrated into the root complex and have no ACS capability, and conventional functions on a
+    /// root bus: whether they reach everything of the root bus. Between functions of one device `functions` decides.
+    pub integrated: Assume,
+    /// Ports that could forward upstream and do not: whether they send back down what was redirected to them from below.
+    /// The specification has them refuse it or route it as they please.
+    pub turned_back: Assume,
+    /// Memory of a switch's ports, where the enhanced bits do not close it: whether it counts as memory of another.
+    pub port_memory: Assume,
     /// Whether a device that can issue requests in another's name counts as sharing its requester ID.
     pub forgery: bool,
 }
 
 impl Default for Fabric {
     fn default() -> Self {
-        Self { functions: Assume::default(), root_ports: RootPorts::default(), forgery: true }
+        Self {
+            functions: Assume::Reach,
+            root_ports: RootPorts::Functions,
+            integrated: Assume::Isolated,
+            turned_back: Assume::Reach,
+            port_memory: Assume::Reach,
+            forgery: true,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! Sets of functions that some facts tie together.
 
-use super::{Assume, Fabric, RootPorts};
+use super::{Assume, Fabric};
 use crate::{
-    AcsBits, PortType, Topology,
+    AcsBits, EgressVector, Fact, PortType, Topology,
+    function::Ari,
     groups::{Basis, Cause, Isolation, Lack},
     quirks::Match,
     requesters::{Origin, Takeover},
@@ -12,6 +13,25 @@ use alloc::{
     collections::{BTreeMap, BTreeSet},
     vec::Vec,
 };
+
+/// An open way to peers.
+#[derive(Clone, Copy)]
+pub(super) struct Open {
+    pub lack: Lack,
+    /// Where egress control decides: what it says. None if the way is open to all of them.
+    pub vector: Option<EgressVector>,
+}
+
+impl Open {
+    /// Whether it leads to a peer. A number that nobody could read may be any.
+    pub fn reaches(&self, number: Option<u8>) -> bool {
+        match (self.vector, number) {
+            (Some(vector), Some(number)) => !vector.stops(number),
+            (Some(vector), None) => !vector.stops_all(),
+            (None, _) => true,
+        }
+    }
+}
 
 /// Functions that each of some facts alone would tie.
 #[derive(Clone, Debug)]
@@ -28,29 +48,38 @@ pub(super) fn collect(policy: &Fabric, topology: &Topology, isolation: &[Isolati
     collector.devices();
     collector.switches();
     collector.root_ports();
+    if policy.integrated == Assume::Reach {
+        collector.integrated();
+    }
+    if policy.turned_back == Assume::Reach {
+        collector.turned_back();
+    }
+    if policy.port_memory == Assume::Reach {
+        collector.port_memory();
+    }
     if policy.forgery {
         collector.forgers();
     }
     collector.ties
 }
 
-struct Collector<'a> {
-    policy: &'a Fabric,
-    topology: &'a Topology,
-    isolation: &'a [Isolation],
+pub(super) struct Collector<'a> {
+    pub policy: &'a Fabric,
+    pub topology: &'a Topology,
+    pub isolation: &'a [Isolation],
     ties: Vec<Tie>,
 }
 
 impl Collector<'_> {
-    fn kind(&self, index: Index) -> Option<PortType> {
+    pub fn kind(&self, index: Index) -> Option<PortType> {
         self.topology.functions()[index].port_type()
     }
 
-    fn all(&self) -> core::ops::Range<Index> {
+    pub fn all(&self) -> core::ops::Range<Index> {
         0..self.topology.functions().len()
     }
 
-    fn tie(&mut self, mut members: Vec<Index>, causes: Vec<Cause>) {
+    pub fn tie(&mut self, mut members: Vec<Index>, causes: Vec<Cause>) {
         members.sort_unstable();
         members.dedup();
         members.retain(|&index| !is_iommu(&self.topology.functions()[index]));
@@ -60,7 +89,7 @@ impl Collector<'_> {
     }
 
     /// Everything below a bridge, at any depth, with the virtual functions of what is there.
-    fn below(&self, bridge: Index) -> Vec<Index> {
+    pub fn below(&self, bridge: Index) -> Vec<Index> {
         let mut found = Vec::new();
         let mut open: Vec<usize> = self.topology.bus_below(bridge).into_iter().collect();
         while let Some(bus) = open.pop() {
@@ -72,26 +101,44 @@ impl Collector<'_> {
         found
     }
 
-    fn has_below(&self, bridge: Index) -> bool {
+    pub fn has_below(&self, bridge: Index) -> bool {
         self.topology.below(bridge).is_some_and(|bus| !bus.functions.is_empty())
     }
 
-    /// Why requests that a function receives or issues may go to a peer.
-    fn open(&self, index: Index) -> Option<Lack> {
+    /// Why requests that a function receives or issues may go to a peer, and to which.
+    pub fn open(&self, index: Index) -> Option<Open> {
         let isolation = &self.isolation[index];
-        if !isolation.covers(AcsBits::RR) {
-            return Some(isolation.lack(self.topology, index, AcsBits::RR));
+        if isolation.egress() {
+            let acs = self.topology.functions()[index].acs.present();
+            let vector = acs.and_then(|acs| acs.egress);
+            return Some(Open { lack: Lack::EgressControl, vector });
         }
-        isolation.egress_open(self.topology, index).then_some(Lack::EgressControl)
+        let lack = || isolation.lack(self.topology, index, AcsBits::RR);
+        (!isolation.covers(AcsBits::RR)).then(|| Open { lack: lack(), vector: None })
     }
 
-    fn cause(&self, index: Index, lack: Lack) -> Cause {
+    /// The number by which ports are counted in egress control vectors.
+    pub fn port_number(&self, port: Index) -> Option<u8> {
+        self.topology.functions()[port].express.present().and_then(|express| express.port_number)
+    }
+
+    /// The number by which functions of a device are counted there.
+    fn function_number(&self, index: Index) -> u8 {
+        let function = &self.topology.functions()[index];
+        match function.ari {
+            Fact::Present(Ari { acs_group: Some(group), .. }) => group,
+            Fact::Present(_) => function.at.devfn,
+            _ => function.at.function(),
+        }
+    }
+
+    pub fn cause(&self, index: Index, lack: Lack) -> Cause {
         let function = &self.topology.functions()[index];
         Cause::NotIsolated { function: function.at, kind: function.port_type(), lack }
     }
 
     /// Whether a lack is one of what the specification leaves open, as opposed to a bit that is off.
-    fn is_assumed(lack: Lack) -> bool {
+    pub fn is_assumed(lack: Lack) -> bool {
         !matches!(lack, Lack::NotSet(_) | Lack::EgressControl)
     }
 
@@ -184,14 +231,24 @@ impl Collector<'_> {
             devices.entry((bus, slot)).or_default().push(index);
         }
         for functions in devices.into_values().filter(|functions| functions.len() > 1) {
-            let causes: Vec<Cause> = functions
-                .iter()
-                .filter_map(|&index| {
-                    let lack = self.function_lack(index)?;
-                    let kept = self.policy.functions == Assume::Reach || !Self::is_assumed(lack);
-                    kept.then(|| self.cause(index, lack))
-                })
-                .collect();
+            let mut causes = Vec::new();
+            for &index in &functions {
+                let Some(open) = self.function_open(index) else { continue };
+                if self.policy.functions == Assume::Isolated && Self::is_assumed(open.lack) {
+                    continue;
+                }
+                let cause = self.cause(index, open.lack);
+                if open.vector.is_none() {
+                    causes.push(cause);
+                    continue;
+                }
+                let reached =
+                    |&other: &Index| other != index && open.reaches(Some(self.function_number(other)));
+                let peers: Vec<Index> = functions.iter().copied().filter(reached).collect();
+                let mut members = self.with_below(&peers);
+                members.push(index);
+                self.tie(members, [cause].into());
+            }
             if !causes.is_empty() {
                 let members = self.with_below(&functions);
                 self.tie(members, causes);
@@ -201,7 +258,7 @@ impl Collector<'_> {
 
     /// Why a function may reach others of its device. A virtual function without a capability of its own is as its
     /// physical one (PCI Express Base 6.0, section 9.3.7.6).
-    fn function_lack(&self, index: Index) -> Option<Lack> {
+    fn function_open(&self, index: Index) -> Option<Open> {
         match self.topology.physical(index) {
             Some(physical)
                 if self.isolation[index].basis == Basis::Alone
@@ -210,72 +267,6 @@ impl Collector<'_> {
                 self.open(physical)
             }
             _ => self.open(index),
-        }
-    }
-
-    /// Downstream ports of one switch.
-    fn switches(&mut self) {
-        for bus in 0..self.topology.buses().len() {
-            let functions = self.topology.buses()[bus].functions.clone();
-            let is_port = |&index: &Index| self.kind(index) == Some(PortType::DownstreamPort);
-            let (ports, others): (Vec<Index>, Vec<Index>) = functions.partition(is_port);
-            let open: Vec<(Index, Lack)> = ports
-                .iter()
-                .filter(|&&port| self.has_below(port))
-                .filter_map(|&port| Some((port, self.open(port)?)))
-                .collect();
-            if open.is_empty() {
-                continue;
-            }
-            let mut members: Vec<Index> = ports.iter().flat_map(|&port| self.below(port)).collect();
-            members.extend(others);
-            members.extend(open.iter().map(|&(port, _)| port));
-            let causes = open.iter().map(|&(port, lack)| self.cause(port, lack)).collect();
-            self.tie(members, causes);
-        }
-    }
-
-    /// Root ports of one root bus.
-    fn root_ports(&mut self) {
-        for bus in 0..self.topology.buses().len() {
-            let functions = self.topology.buses()[bus].functions.clone();
-            let is_port = |&index: &Index| self.kind(index) == Some(PortType::RootPort);
-            let ports: Vec<Index> = functions.filter(is_port).collect();
-            let open: Vec<(Index, Lack)> = ports
-                .iter()
-                .filter(|&&port| self.has_below(port))
-                .filter_map(|&port| Some((port, self.open(port)?)))
-                .collect();
-            // Those that reach every other: their bits say so, or the assumption does.
-            let far = |lack: Lack| !Self::is_assumed(lack) || self.policy.root_ports == RootPorts::All;
-            let (far, near): (Vec<_>, Vec<_>) = open.into_iter().partition(|&(_, lack)| far(lack));
-            if !far.is_empty() {
-                let mut members: Vec<Index> = ports.iter().flat_map(|&port| self.below(port)).collect();
-                members.extend(far.iter().map(|&(port, _)| port));
-                let causes = far.iter().map(|&(port, lack)| self.cause(port, lack)).collect();
-                self.tie(members, causes);
-            }
-            if self.policy.root_ports == RootPorts::Isolated {
-                continue;
-            }
-            let mut devices: BTreeMap<u8, Vec<(Index, Lack)>> = BTreeMap::new();
-            for (port, lack) in near {
-                devices.entry(self.topology.functions()[port].at.device()).or_default().push((port, lack));
-            }
-            for (slot, open) in devices {
-                let mut members: Vec<Index> = open.iter().map(|&(port, _)| port).collect();
-                // Functions of the device that are no ports are there to be reached too.
-                let functions = self.topology.buses()[bus].functions.clone();
-                let slot_of = |index: Index| self.topology.functions()[index].at.device();
-                for index in functions.filter(|&index| slot_of(index) == slot) {
-                    match self.kind(index) {
-                        Some(PortType::RootPort) => members.extend(self.below(index)),
-                        _ => members.push(index),
-                    }
-                }
-                let causes = open.iter().map(|&(port, lack)| self.cause(port, lack)).collect();
-                self.tie(members, causes);
-            }
         }
     }
 
@@ -329,7 +320,7 @@ impl Collector<'_> {
     /// Whether a port refuses requester IDs from outside its buses. Of a root port without a capability the assumption
     /// holds for this too.
     fn checks(&self, port: Index) -> bool {
-        self.isolation[port].covers(AcsBits::SV)
+        self.isolation[port].covers(AcsBits::SV) && !self.isolation[port].granted.covers(AcsBits::SV)
             || self.kind(port) == Some(PortType::RootPort)
                 && Self::is_assumed(self.isolation[port].lack(self.topology, port, AcsBits::SV))
     }

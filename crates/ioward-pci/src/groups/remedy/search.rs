@@ -44,7 +44,7 @@ pub fn advise(policy: &dyn Policy, topology: &Topology, device: Bdf) -> Option<A
     let grouping = policy.groups(topology);
     let group = grouping.group_of(device)?;
     let search = Search { policy, topology, device, index };
-    let (with, own) = search.companions(topology, &grouping, |at| Some(at));
+    let (with, own) = search.companions(topology, &grouping, Some);
     let unsure = group.members.iter().any(|member| grouping.unsure.binary_search(member).is_ok());
     let mut advice =
         Advice { device, with, own, remedies: Vec::new(), blockers: Vec::new(), untried: 0, unsure };
@@ -253,6 +253,15 @@ fn suggestion(topology: &Topology, cause: &Cause, allowed: Allowed) -> Option<St
         }
         Cause::NotIsolated { function, lack: Lack::EgressControl, .. } => {
             Some(Step::SetAcs { function, set: AcsBits::NONE, clear: AcsBits::EC })
+        }
+        Cause::NotIsolated { function, lack: Lack::PortMemory, .. } => {
+            let function_at = topology.find(function)?;
+            let acs = topology.functions()[function_at].acs.present()?;
+            // Both: a switch whose registers matter has them in either kind of port.
+            let set = AcsBits::DSP_REDIRECT | AcsBits::USP_REDIRECT;
+            let clear = AcsBits::DSP_BLOCK | AcsBits::USP_BLOCK;
+            let offered = acs.capability.is_some_and(|bits| bits.covers(AcsBits::ENHANCED));
+            offered.then_some(Step::SetAcs { function, set, clear })
         }
         // Root ports are firmware's; what a switch or a card lacks, no setup shows.
         Cause::NotIsolated { function, kind: Some(PortType::RootPort), lack: Lack::NoCapability }

@@ -40,6 +40,10 @@ impl Step {
     /// changes and leaves the others as they are.
     pub fn kernel_parameter(&self) -> Option<String> {
         let Self::SetAcs { function, set, clear } = *self else { return None };
+        // The parameter knows the seven bits that every capability may have.
+        if (set | clear).0 > 0x7f {
+            return None;
+        }
         let mut flags = String::new();
         for bit in (0..7).map(|bit| AcsBits(1 << (6 - bit))) {
             let flag = match (set.covers(bit), clear.covers(bit)) {
