@@ -432,12 +432,9 @@ impl Topology {
         if controllers.iter().any(bound) {
             controllers.retain(bound);
         }
-        for (segment, controller) in segments.into_iter().zip(controllers) {
-            for index in first..self.functions.len() {
-                if self.functions[index].at.segment == segment {
-                    self.places[index].owner = Some(controller);
-                }
-            }
+        let owners: BTreeMap<u32, Index> = segments.into_iter().zip(controllers).collect();
+        for (place, function) in self.places[first..].iter_mut().zip(&self.functions[first..]) {
+            place.owner = owners.get(&function.at.segment).copied();
         }
     }
 

@@ -51,7 +51,8 @@ pub struct Grouping {
     pub unsure: Vec<Bdf>,
     /// Functions that have no group: IOMMUs, which translate for others.
     pub without: Vec<Bdf>,
-    by_function: BTreeMap<Bdf, u32>,
+    /// By function, ascending: the group.
+    by_function: Vec<(Bdf, u32)>,
 }
 
 impl Grouping {
@@ -74,27 +75,32 @@ impl Grouping {
                 grouping.groups.push(Group { id, members: Vec::new(), reasons: Vec::new() });
             }
             grouping.groups[group as usize].members.push(at);
-            grouping.by_function.insert(at, group);
+            grouping.by_function.push((at, group));
             if !sure[index] {
                 grouping.unsure.push(at);
             }
         }
         for reason in reasons {
-            if let Some(&group) = grouping.by_function.get(&reason.member) {
+            if let Some(group) = grouping.number_of(reason.member) {
                 grouping.groups[group as usize].reasons.push(reason);
             }
         }
         grouping
     }
 
+    fn number_of(&self, function: Bdf) -> Option<u32> {
+        let place = self.by_function.binary_search_by_key(&function, |&(at, _)| at).ok()?;
+        Some(self.by_function[place].1)
+    }
+
     /// The group of a function.
     pub fn group_of(&self, function: Bdf) -> Option<&Group> {
-        self.by_function.get(&function).and_then(|&id| self.groups.get(id as usize))
+        self.groups.get(self.number_of(function)? as usize)
     }
 
     /// Whether two functions are in one group.
     pub fn together(&self, one: Bdf, other: Bdf) -> bool {
-        let (one, other) = (self.by_function.get(&one), self.by_function.get(&other));
+        let (one, other) = (self.number_of(one), self.number_of(other));
         one.is_some() && one == other
     }
 }

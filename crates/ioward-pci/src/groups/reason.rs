@@ -86,6 +86,29 @@ impl Cause {
 }
 
 impl Cause {
+    /// Equal for equal facts, and for no others of one machine.
+    pub(crate) fn key(&self) -> (Bdf, u8, u32) {
+        match *self {
+            Self::NotIsolated { function, lack, .. } => match lack {
+                Lack::NotSet(bits) => (function, 0, bits.0.into()),
+                Lack::NoCapability => (function, 1, 0),
+                Lack::EgressControl => (function, 2, 0),
+                Lack::PortMemory => (function, 3, 0),
+                Lack::NotExpress => (function, 4, 0),
+                Lack::Kind => (function, 5, 0),
+                Lack::Quirk(_) => (function, 6, 0),
+                Lack::Unseen => (function, 7, 0),
+            },
+            Self::Conventional { bridge, requester } => (bridge, 8, requester.into()),
+            Self::Alias { function, devfn, row, .. } => {
+                (function, if row.is_some() { 9 } else { 10 }, devfn.into())
+            }
+            Self::Phantom { function, devfn } => (function, 11, devfn.into()),
+            // A function has one controller.
+            Self::Owned { function, .. } => (function, 12, 0),
+        }
+    }
+
     /// The same fact in other names; none where one of its functions has none.
     pub(crate) fn renamed(mut self, name: impl Fn(Bdf) -> Option<Bdf>) -> Option<Self> {
         match &mut self {

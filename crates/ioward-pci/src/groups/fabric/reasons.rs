@@ -6,7 +6,7 @@ use crate::{
     groups::{Cause, Reason},
     topology::{Index, is_iommu},
 };
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 /// Sets that can be joined.
 struct Sets(Vec<Index>);
@@ -75,11 +75,12 @@ pub(super) fn join(topology: &Topology, ties: Vec<Tie>) -> (Vec<Option<u32>>, Ve
     let at = |index: Index| topology.functions()[index].at;
     let mut reasons = Vec::with_capacity(joined.len());
     for (number, member, with) in joined {
-        let mut causes = ties[number].causes.clone();
         let others = group_of[member].map_or(0, |group| of_group[group as usize]);
-        if (2..=SEARCHED).contains(&others) {
-            search.complete(member, with, &mut causes);
-        }
+        let causes = if (2..=SEARCHED).contains(&others) {
+            search.complete(member, with, number)
+        } else {
+            ties[number].causes.clone()
+        };
         reasons.push(Reason { member: at(member), with: at(with), causes });
     }
     (group_of, reasons)
@@ -88,35 +89,64 @@ pub(super) fn join(topology: &Topology, ties: Vec<Tie>) -> (Vec<Option<u32>>, Ve
 /// Looks for what keeps two functions together.
 struct Search<'a> {
     ties: &'a [Tie],
+    /// By tie: its causes, numbered so that equal ones have one number.
+    causes: Vec<Vec<u32>>,
     /// By function: the ties that it is in.
     ties_of: Vec<Vec<usize>>,
     /// By function and by tie: the last round that met it.
     met: Vec<u32>,
     used: Vec<u32>,
     round: u32,
+    /// By cause: the last pair that gave it up.
+    given_up: Vec<u32>,
+    pair: u32,
 }
 
 impl<'a> Search<'a> {
     fn new(ties: &'a [Tie], count: usize) -> Self {
         let mut ties_of = vec![Vec::new(); count];
+        let mut numbers = BTreeMap::new();
+        let mut causes = Vec::with_capacity(ties.len());
         for (number, tie) in ties.iter().enumerate() {
             tie.members.iter().for_each(|&member| ties_of[member].push(number));
+            let mut number_of = |cause: &Cause| {
+                let next = numbers.len() as u32;
+                *numbers.entry(cause.key()).or_insert(next)
+            };
+            causes.push(tie.causes.iter().map(&mut number_of).collect());
         }
-        Self { ties, ties_of, met: vec![0; count], used: vec![0; ties.len()], round: 0 }
+        let given_up = vec![0; numbers.len()];
+        Self {
+            ties,
+            causes,
+            ties_of,
+            met: vec![0; count],
+            used: vec![0; ties.len()],
+            round: 0,
+            given_up,
+            pair: 0,
+        }
     }
 
-    /// Adds causes until nothing is left that keeps the two together.
-    fn complete(&mut self, member: Index, with: Index, causes: &mut Vec<Cause>) {
-        // Ends: each round adds all causes of a tie that was left, so that it is not left in the next.
-        while let Some(tie) = self.connect(member, with, causes) {
-            let more: Vec<Cause> =
-                self.ties[tie].causes.iter().filter(|cause| !causes.contains(cause)).copied().collect();
-            causes.extend(more);
+    /// The causes of a tie that joins two functions, and those of every other that keeps them together.
+    fn complete(&mut self, member: Index, with: Index, tie: usize) -> Vec<Cause> {
+        self.pair += 1;
+        let mut causes = Vec::new();
+        let mut next = Some(tie);
+        // Ends: each round gives up all causes of a tie that was left, so that it is not left in the next.
+        while let Some(tie) = next {
+            for (&number, cause) in self.causes[tie].iter().zip(&self.ties[tie].causes) {
+                if core::mem::replace(&mut self.given_up[number as usize], self.pair) != self.pair {
+                    causes.push(*cause);
+                }
+            }
+            next = self.connect(member, with);
         }
+        causes
     }
 
     /// The last tie on a way from one to the other that leaves out the ties of which every cause is given up.
-    fn connect(&mut self, from: Index, to: Index, given_up: &[Cause]) -> Option<usize> {
+    fn connect(&mut self, from: Index, to: Index) -> Option<usize> {
         self.round += 1;
         let mut open = vec![from];
         self.met[from] = self.round;
@@ -125,11 +155,10 @@ impl<'a> Search<'a> {
                 if core::mem::replace(&mut self.used[number], self.round) == self.round {
                     continue;
                 }
-                let tie = &self.ties[number];
-                if tie.causes.iter().all(|cause| given_up.contains(cause)) {
+                if self.causes[number].iter().all(|&cause| self.given_up[cause as usize] == self.pair) {
                     continue;
                 }
-                for &next in &tie.members {
+                for &next in &self.ties[number].members {
                     if next == to {
                         return Some(number);
                     }
