@@ -248,6 +248,18 @@ impl Topology {
         self.path(function).any(|bridge| self.functions[bridge].external_facing)
     }
 
+    /// Whether a function is part of a Thunderbolt controller, or below one: by Intel's capability, or where nobody could
+    /// look for that, by its name.
+    pub fn is_thunderbolt(&self, function: Index) -> bool {
+        let is_part = |index: Index| {
+            let function = &self.functions[index];
+            function.thunderbolt.present().is_some()
+                || !function.thunderbolt.is_seen() && function.name.contains("Thunderbolt")
+                || function.ids.is_none() && function.name.contains("Thunderbolt")
+        };
+        is_part(function) || self.path(function).any(is_part)
+    }
+
     /// The bridges above a function, the nearest first.
     pub fn path(&self, function: Index) -> impl Iterator<Item = Index> + '_ {
         // Ends: each bus has a lower number than the one below it.

@@ -65,6 +65,20 @@ fn a_bit_that_is_off_is_to_be_set_and_an_empty_slot_is_named() {
 }
 
 #[test]
+fn nobody_puts_a_card_where_a_cable_goes_in() {
+    for outside in [false, true] {
+        let mut functions = switch().functions().to_vec();
+        // The empty port: a Thunderbolt controller's, or firmware says that it faces outside.
+        let port = &mut functions[1];
+        (port.external_facing, port.thunderbolt) =
+            if outside { (true, Fact::Absent) } else { (false, Fact::Present(())) };
+        let advice = advice(&Fabric::default(), &topology(functions), "04:00.0");
+        assert!(advice.remedies.iter().all(|remedy| !matches!(remedy.steps[0], Step::MoveTo { .. })));
+        assert_eq!(advice.remedies.len(), 1);
+    }
+}
+
+#[test]
 fn only_what_is_needed_is_to_be_done() {
     // Three switches with an open port each; one matters.
     let mut functions = Vec::new();

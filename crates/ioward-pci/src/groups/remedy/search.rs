@@ -226,7 +226,7 @@ impl Search<'_> {
         }
     }
 
-    /// Ports with a slot and nothing in it, those of a link first.
+    /// Ports with a slot and nothing in it, those of a link first. Where cables go in nobody puts a card.
     fn slots(&self) -> Vec<Bdf> {
         let empty = |index: &Index| {
             let function = &self.topology.functions()[*index];
@@ -234,6 +234,9 @@ impl Search<'_> {
             let kind = function.port_type();
             function.header.is_bridge()
                 && slot != Some(false)
+                && !function.external_facing
+                && !self.topology.is_untrusted(*index)
+                && !self.topology.is_thunderbolt(*index)
                 && kind != Some(PortType::UpstreamPort)
                 && self.topology.below(*index).is_none_or(|bus| bus.functions.is_empty())
                 && Some(*index) != self.topology.above(self.index)
