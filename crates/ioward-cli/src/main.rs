@@ -3,9 +3,11 @@
 //! | module | what it is |
 //! | --- | --- |
 //! | [`commands`] | a module for each command: its arguments, what it does, how it is shown |
+//! | [`map`] | the drawing of a machine |
 //! | [`show`] | what they share on the way to whoever reads |
 
 mod commands;
+mod map;
 mod show;
 
 use clap::Parser;
@@ -24,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   ioward                        the embedded machine: the drivers on models of IOMMUs
   ioward groups                 the IOMMU groups of this machine, and why they are so
+  ioward map -o map.html        the same, drawn, as a page for a browser
   ioward run /tmp/dump          the drivers on models of another machine's IOMMUs
 
 Exit codes are those of each command (ioward help COMMAND). Of all of them, 2 says that the input is broken.";

@@ -4,6 +4,7 @@
 //! wrong with the input, a command tells itself and ends with [`BROKEN`].
 
 pub mod groups;
+pub mod map;
 pub mod run;
 pub mod tables;
 
@@ -23,6 +24,8 @@ pub enum Command {
     Groups(groups::Arguments),
     /// Show firmware tables and device trees, every byte of them named
     Tables(tables::Arguments),
+    /// Draw a machine's fabric and groups as a page
+    Map(map::Arguments),
 }
 
 impl Default for Command {
@@ -38,6 +41,7 @@ impl Command {
             Self::Run(arguments) => run::run(&arguments),
             Self::Groups(arguments) => groups::run(&arguments),
             Self::Tables(arguments) => tables::run(&arguments),
+            Self::Map(arguments) => map::run(&arguments),
         }
     }
 }
