@@ -125,7 +125,9 @@ fn ports_of_intels_100_series_keep_their_bits_in_the_next_word() {
 
 #[test]
 fn a_card_goes_with_its_functions_and_gets_a_new_name() {
-    let before = machine();
+    let mut functions = machine().functions().to_vec();
+    functions.iter_mut().zip(0..).for_each(|(function, group)| function.linux_group = Some(group));
+    let before = topology(functions);
     let edited = before.edit(&[shift("03:00.1", "00:02.0")]).unwrap();
     assert_eq!(edited.now(at("03:00.0")), Some(at("10:00.0")));
     assert_eq!(edited.now(at("03:00.1")), Some(at("10:00.1")));
@@ -133,6 +135,9 @@ fn a_card_goes_with_its_functions_and_gets_a_new_name() {
     assert_eq!(edited.now(at("03:00.2")), None);
     assert_eq!(edited.renamed().count(), 2);
     assert_eq!(edited.topology.findings(), []);
+    // What Linux said of the card where it was says nothing of it now.
+    let told = |at: Bdf| edited.topology.functions()[edited.topology.find(at).unwrap()].linux_group;
+    assert_eq!((told(at("10:00.0")), told(at("02:00.0"))), (None, Some(4)));
     let linux = Linux.groups(&edited.topology);
     assert!(!linux.together(at("10:00.0"), at("02:00.0")));
     // The port that it left is still there, with its numbers.

@@ -416,6 +416,19 @@ fn any_bytes_are_configuration_space() {
 }
 
 #[test]
+fn any_bytes_describe_a_machine() {
+    let (mut most, mut groups) = (0, 0);
+    for seed in 0..200 {
+        let mut random = Random::new(seed);
+        let count = random.below(30) as usize;
+        let bytes: Vec<u8> = (0..count * 12).map(|_| random.next() as u8).collect();
+        let (functions, joined) = promises::hold_machine(&bytes);
+        (most, groups) = (most.max(functions), groups + joined);
+    }
+    assert!(most > 12 && groups > 150, "{most} functions at most, {groups} groups of several");
+}
+
+#[test]
 fn any_text_is_a_listing() {
     let good = "\
 00:1c.0 PCI bridge [0604]: Intel Corporation Device [8086:a340] (rev f0)
@@ -470,5 +483,6 @@ fn the_committed_corpora_keep_the_promises() {
     for bytes in files("config_space") {
         promises::hold_config(&bytes);
         promises::hold_bus(&bytes);
+        promises::hold_machine(&bytes);
     }
 }

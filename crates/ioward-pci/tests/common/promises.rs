@@ -2,14 +2,18 @@
 #![allow(dead_code)]
 
 use ioward_pci::{
-    AcsBits, Bdf, ConfigAccess, Edit, Topology, caps, config,
+    AcsBits, Bdf, ConfigAccess, Ecam, Edit, Topology, caps, config,
     enable::enable_acs,
     enumerate::{Space, Window, assign_bars, assign_virtual_bars, number_buses},
-    groups::{Fabric, Linux, Policy},
+    groups::{
+        Fabric, Linux, Policy,
+        acs_override::{AcsOverride, acs_override},
+        remedy::advise,
+    },
     joins::Joins,
     lspci, regs,
 };
-use ioward_types::PhysAddr;
+use ioward_types::{Mmio, PhysAddr};
 use std::{cell::RefCell, collections::BTreeMap};
 
 /// Groups are a partition, reasons are of their groups, and everything can be said in words.
@@ -185,4 +189,106 @@ pub fn hold_edits(topology: &Topology, seed: u64) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
+}
+
+/// A machine described by bytes, twelve a function: plausible capabilities with any values in them.
+pub struct Described(BTreeMap<(u8, u8), Vec<u32>>);
+
+impl Described {
+    const BYTES: usize = 12;
+    /// More say nothing new, and take long.
+    const MOST: usize = 48;
+
+    pub fn new(bytes: &[u8]) -> Self {
+        let functions = bytes.chunks_exact(Self::BYTES).take(Self::MOST);
+        // Most links have one device: most functions are of device 0.
+        let devfn = |b: &[u8]| match b[1] >> 6 {
+            0 => b[1] & 0x18,
+            1 => b[1] & 0x1b,
+            _ => b[1] & 1,
+        };
+        Self(functions.map(|b| ((b[0] % 8, devfn(b)), Self::space(b))).collect())
+    }
+
+    fn space(b: &[u8]) -> Vec<u32> {
+        let mut words = vec![0; 1024];
+        let mut set = |at: usize, word: u32| words[at / 4] = word;
+        let [kind, flags, secondary, acs, control, vector, more] = [b[2], b[3], b[4], b[5], b[6], b[7], b[8]];
+        let bridge = matches!(kind & 0xf, 4..=8) || flags & 1 != 0;
+        // Vendors and devices with rows of quirks, and nobody's.
+        let ids = [0x8086_1af4, 0x9230_1b4b, 0xa110_8086, 0x87b0_10b5, 0x9a0b_8086, 0x8534_11f8, 0x1c10_8086];
+        set(0x00, ids[usize::from(b[9]) % ids.len()]);
+        set(0x04, 0x0010_0006);
+        set(0x08, if b[9] == 0xff { 0x0806_0000 } else { 0x0680_0000 });
+        set(0x0c, u32::from(flags >> 1 & 1) << 23 | u32::from(bridge) << 16);
+        set(0x10, u32::from(flags >> 2 & 1) << 20);
+        if bridge {
+            set(
+                0x18,
+                u32::from(secondary >> 4) << 16 | u32::from(secondary & 0xf) << 8 | u32::from(b[0] % 8),
+            );
+        }
+        set(0x34, if flags & 8 != 0 { 0 } else { 0x40 });
+        set(0x40, u32::from(kind & 0xf | 0x10) << 20 | 0x2_0010);
+        set(0x44, u32::from(more & 3) << 3);
+        set(0x48, u32::from(more >> 2 & 1) << 9);
+        set(0x4c, u32::from(b[1]) << 24);
+        set(0x68, u32::from(more >> 3 & 1) << 5);
+        if flags & 16 != 0 {
+            set(0x100, 0x1201_000d);
+            set(0x104, u32::from(control) << 16 | u32::from(b[10]) << 24 | 0x0800 | u32::from(acs));
+            set(0x108, u32::from(vector));
+            set(0x120, 0x1401_001b);
+            set(0x124, u32::from(more) << 8);
+        }
+        if flags & 32 != 0 {
+            let at = if flags & 16 != 0 { 0x140 } else { 0x100 };
+            set(at, 0x0001_0010);
+            set(at + 0x08, u32::from(more >> 4 & 1));
+            set(at + 0x10, u32::from(b[11] >> 4));
+            set(at + 0x14, u32::from(b[11] & 7) << 16 | u32::from(b[10]));
+        }
+        words
+    }
+}
+
+impl Mmio for Described {
+    fn read32(&self, at: usize) -> u32 {
+        let (bus, devfn, offset) = ((at >> 20) as u8, (at >> 12) as u8, at & 0xfff);
+        self.0.get(&(bus, devfn)).map_or(u32::MAX, |words| words[offset / 4])
+    }
+    fn write32(&self, _: usize, _: u32) {}
+    fn read64(&self, at: usize) -> u64 {
+        u64::from(self.read32(at)) | u64::from(self.read32(at + 4)) << 32
+    }
+    fn write64(&self, _: usize, _: u64) {}
+}
+
+/// A whole machine through its enhanced configuration space: both policies, every reason, edits, advice and an override.
+/// Tells how many functions and how many groups of several the machine has.
+pub fn hold_machine(bytes: &[u8]) -> (usize, usize) {
+    let access = Ecam::new(Described::new(bytes), 0, 0, 15);
+    let topology = Topology::scan(&access, 0, 0, 15, &[]);
+    hold_topology(&topology);
+    hold_edits(&topology, bytes.iter().fold(11, |seed, &byte| seed * 31 % 0xffff_ffff + u64::from(byte)));
+    for policy in [&Linux as &dyn Policy, &Fabric::default()] {
+        let grouping = policy.groups(&topology);
+        for reason in grouping.groups.iter().flat_map(|group| &group.reasons) {
+            let split = policy.groups(&topology.without(&reason.causes));
+            assert!(!split.together(reason.member, reason.with), "{}: {reason}", policy.name());
+        }
+        for function in topology.functions().iter().step_by(topology.functions().len() / 2 + 1) {
+            let Some(advice) = advise(policy, &topology, function.at) else { continue };
+            let others = advice.with.len() + advice.own.len();
+            for remedy in &advice.remedies {
+                assert!(remedy.left.len() + remedy.own.len() < others && !remedy.steps.is_empty());
+                assert!(!remedy.to_string().is_empty());
+            }
+        }
+    }
+    let effect = acs_override(&topology, &AcsOverride::usual(), &Fabric::default());
+    assert!(effect.splits.len() <= topology.functions().len());
+    assert!(effect.believed.is_empty() <= effect.splits.is_empty());
+    let several = Fabric::default().groups(&topology).groups;
+    (topology.functions().len(), several.iter().filter(|group| group.members.len() > 1).count())
 }
