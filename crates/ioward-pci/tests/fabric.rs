@@ -349,6 +349,19 @@ fn rows() -> Vec<Row> {
             ],
         )
     });
+    // Segments count from the first controller on.
+    rows.push(Row {
+        shares: &[("00:0e.0", "10000:e0:06.0"), ("80:0e.0", "10001:e0:06.0")],
+        ..row(
+            "two VMD controllers",
+            [
+                integrated("00:0e.0").ids(0x8086, 0x28c0),
+                integrated("80:0e.0").ids(0x8086, 0x28c0),
+                root_port("10000:e0:06.0", 0xe1, 0xe1).acs(ALL, ALL),
+                root_port("10001:e0:06.0", 0xe1, 0xe1).acs(ALL, ALL),
+            ],
+        )
+    });
     rows
 }
 

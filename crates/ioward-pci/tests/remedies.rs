@@ -65,6 +65,16 @@ fn a_bit_that_is_off_is_to_be_set_and_an_empty_slot_is_named() {
 }
 
 #[test]
+fn what_is_soldered_on_stays_where_it_is() {
+    let mut functions = switch().functions().to_vec();
+    functions[5] = slot(functions[5].clone(), false);
+    assert_eq!(functions[5].at, at("02:01.0"));
+    let advice = advice(&Fabric::default(), &topology(functions), "04:00.0");
+    let set = Step::SetAcs { function: at("02:00.0"), set: AcsBits::RR, clear: AcsBits::NONE };
+    assert_eq!(steps(&advice), [&[set][..]]);
+}
+
+#[test]
 fn nobody_puts_a_card_where_a_cable_goes_in() {
     for outside in [false, true] {
         let mut functions = switch().functions().to_vec();

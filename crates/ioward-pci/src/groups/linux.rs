@@ -1,4 +1,7 @@
-//! What Linux computes (`drivers/iommu/iommu.c`, `drivers/pci/pci.c`), as of version 6.18.
+//! What Linux computes (`drivers/iommu/iommu.c`, `drivers/pci/pci.c`), as of version 6.18, with the quirks of what came
+//! later. The rules are those of 6.12, and have been the same since long before. A series that would have Linux look at a
+//! switch as a whole, and at functions of a device by who reaches whom, was posted three times in 2025 and is in no version
+//! that we know.
 //!
 //! Functions get their groups one after the other, in the order in which the bus found them; each looks for a group that
 //! somebody before it has: first above, as far as its requests share requester IDs; then further up, as long as some

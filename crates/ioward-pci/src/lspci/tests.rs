@@ -171,6 +171,55 @@ fn sriov_and_pasid_are_read() {
 }
 
 #[test]
+fn slots_port_numbers_and_translation_services_are_read() {
+    let text = "\
+02:05.0 PCI bridge [0604]: Intel Corporation JHL6540 Thunderbolt 3 Bridge [8086:15d3] (rev 02)
+\tFlags: bus master, fast devsel, latency 0
+\tMemory at fe800000 (64-bit, non-prefetchable) [size=256K]
+\tBus: primary=02, secondary=03, subordinate=05, sec-latency=0
+\tCapabilities: [c0] Express (v2) Downstream Port (Slot+), MSI 00
+\t\tDevCap:\tMaxPayload 128 bytes, PhantFunc 0
+\t\tLnkCap:\tPort #5, Speed 2.5GT/s, Width x4, ASPM L1, Exit Latency L1 <1us
+\t\tLnkCtl:\tASPM Disabled; Disabled- CommClk-
+\tCapabilities: [500 v1] Vendor Specific Information: ID=1234 Rev=1 Len=0d8 <?>
+\tCapabilities: [600 v1] Address Translation Service (ATS)
+\t\tATSCap:\tInvalidate Queue Depth: 10
+\t\tATSCtl:\tEnable-, Smallest Translation Unit: 1f
+\tCapabilities: [610 v1] Page Request Interface (PRI)
+\t\tPRICtl: Enable- Reset-
+\t\tPRISta: RF- UPRGI- Stopped+ PASID-
+\t\tPage Request Capacity: 00000100, Page Request Allocation: 00000020
+\tCapabilities: [620 v1] Process Address Space ID (PASID)
+\t\tPASIDCap: Exec- Priv+, Max PASID Width: 10
+\t\tPASIDCtl: Enable- Exec- Priv+
+\tCapabilities: [630 v1] Alternative Routing-ID Interpretation (ARI)
+\t\tARICap:\tMFVC- ACS+, Next Function: 0
+\t\tARICtl:\tMFVC- ACS+, Function Group: 3
+";
+    let function = &parse(text).functions[0];
+    let express = function.express.present().unwrap();
+    assert_eq!((express.slot, express.port_number), (Some(true), Some(5)));
+    assert_eq!((function.thunderbolt, function.memory), (Fact::Present(()), Some(true)));
+    let ats = function.ats.present().unwrap();
+    assert_eq!((ats.enabled, ats.queue_depth, ats.smallest_unit), (false, Some(16), Some(31)));
+    let pri = function.pri.present().unwrap();
+    assert_eq!((pri.stopped, pri.capacity, pri.allocation), (Some(true), Some(256), Some(32)));
+    let pasid = function.pasid.present().unwrap();
+    assert_eq!((pasid.execute, pasid.execute_enabled), (false, false));
+    assert_eq!((pasid.privileged, pasid.privileged_enabled), (true, true));
+    assert_eq!(function.ari.present().unwrap().acs_group, Some(3));
+    // Words that are not there are nobody's word against it.
+    let brief = &parse(
+        "02:05.0 PCI bridge: X\n\tFlags: fast\n\tCapabilities: [c0] Express Downstream Port, MSI 00\n",
+    );
+    let function = &brief.functions[0];
+    let express = function.express.present().unwrap();
+    assert_eq!((express.slot, express.port_number, function.memory), (None, None, Some(false)));
+    let other = text.replace("[8086:15d3]", "[1b36:15d3]");
+    assert_eq!(parse(&other).functions[0].thunderbolt, Fact::Absent);
+}
+
+#[test]
 fn ids_come_from_the_kernels_log_too() {
     let mut listing = parse("00:1c.0 PCI bridge: Intel Corporation Device\n00:1d.0 PCI bridge: Intel\n");
     let log = "[    0.1] pci 0000:00:1c.0: [8086:a110] type 01 class 0x060400\n0000:00:1d.0 8086:a118 type 01 class 0x060400";

@@ -198,6 +198,10 @@ impl Search<'_> {
     fn other_slots(&self, advice: &mut Advice) {
         let physical = self.topology.physical(self.index).unwrap_or(self.index);
         let Ok(device) = movable(self.topology, physical) else { return };
+        // Where a port says that it has no slot, the device below it is soldered on.
+        if self.topology.above(physical).is_some_and(|port| self.slot(port) == Some(false)) {
+            return;
+        }
         let device = self.topology.functions()[device[0]].at;
         let mut slots = self.slots();
         advice.untried = slots.len().saturating_sub(SLOTS);
@@ -226,14 +230,18 @@ impl Search<'_> {
         }
     }
 
+    /// Whether there is a slot below a port; none where nobody could read it.
+    fn slot(&self, port: Index) -> Option<bool> {
+        self.topology.functions()[port].express.present().and_then(|express| express.slot)
+    }
+
     /// Ports with a slot and nothing in it, those of a link first. Where cables go in nobody puts a card.
     fn slots(&self) -> Vec<Bdf> {
         let empty = |index: &Index| {
             let function = &self.topology.functions()[*index];
-            let slot = function.express.present().and_then(|express| express.slot);
             let kind = function.port_type();
             function.header.is_bridge()
-                && slot != Some(false)
+                && self.slot(*index) != Some(false)
                 && !function.external_facing
                 && !self.topology.is_untrusted(*index)
                 && !self.topology.is_thunderbolt(*index)
