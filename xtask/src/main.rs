@@ -2,10 +2,12 @@
 //!
 //! Standard library only, so that it builds in seconds on a fresh machine.
 
+mod browser;
 mod cov;
 mod fuzz;
 #[cfg(test)]
 mod hardware;
+mod json;
 mod kernels;
 mod mutate;
 mod qemu;
@@ -25,6 +27,7 @@ cargo xtask COMMAND
   test              everything that is tested; ends with `N passed, M failed`
   qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
   runs              the program on the embedded machine and on a corpus of tables
+  browser           the pages that the program draws, opened in Chromium and used
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
   mutate commands   drops each command that a driver issues in turn; a test must notice
   fuzz [SECONDS]    runs every fuzz target for so long (default 20)
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         ["qemu"] => qemu::run(&mut tally, ""),
         ["qemu", filter] => qemu::run(&mut tally, filter),
         ["runs"] => runs::run(&mut tally),
+        ["browser"] => browser::run(&mut tally),
         ["mutate", "rules"] => mutate::rules(&mut tally),
         ["mutate", "commands"] => mutate::commands(&mut tally),
         ["fuzz"] => fuzz::run(&mut tally, 20),

@@ -36,6 +36,12 @@ const NEEDS: &[Need] = &[
         install: || apt(&["device-tree-compiler"], None),
     },
     Need {
+        name: "Chromium",
+        what_for: "browser",
+        here: crate::browser::is_here,
+        install: || apt(&["chromium", "fonts-dejavu-core"], None),
+    },
+    Need {
         name: "LLVM tools of the compiler's version",
         what_for: "cov",
         here: || crate::cov::llvm_tools().is_some(),

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is tested, in the order in which it fails fastest.
 
 use crate::{
-    cov, fuzz, mutate, qemu, runs,
+    browser, cov, fuzz, mutate, qemu, runs,
     sanitize::{self, count},
     setup,
     shell::{cargo, root, show},
@@ -14,13 +14,14 @@ type Step = (&'static str, fn(&mut Tally));
 
 /// Runs all steps, whatever fails.
 pub fn run(tally: &mut Tally) {
-    let steps: [Step; 13] = [
+    let steps: [Step; 14] = [
         ("setup", setup::run),
         ("formatting", formatting),
         ("lints", lints),
         ("documentation", documentation),
         ("tests", tests),
         ("the program", runs::run),
+        ("browser", browser::run),
         ("loom", sanitize::loom),
         ("asan", sanitize::asan),
         ("qemu", |tally| qemu::run(tally, "")),

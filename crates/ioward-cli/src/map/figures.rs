@@ -48,7 +48,6 @@ fn figures() -> Vec<(&'static str, &'static str, Vec<Function>)> {
     let without_acs = |function: Function| Function { acs: Fact::Absent, ..function };
     let several = |function: Function| Function { multifunction: Some(true), ..function };
     vec![
-        ("switch-closed", "A switch whose ports all redirect: every device is alone", switch([ON, ON])),
         (
             "switch-half-open",
             "A switch of which one port does not redirect: linux splits what the fabric cannot keep apart",

@@ -34,6 +34,15 @@
     }
   }
   let chosen = null;
+  // The page's address names what is chosen. Browsers refuse to change it hundreds of times in a row, as a key that is held
+  // down would.
+  let later = 0;
+  function address(hash) {
+    clearTimeout(later);
+    later = setTimeout(() => {
+      if (location.hash !== hash) history.replaceState(null, "", location.pathname + location.search + hash);
+    }, 150);
+  }
 
   function name(node) { return node.getAttribute("href").slice(1); }
   function element(kind, text, parent) {
@@ -125,14 +134,14 @@
     // The panel covers the lower part.
     const below = node ? node.getBoundingClientRect().bottom - panel.getBoundingClientRect().top + 16 : 0;
     if (below > 0) scrollBy(0, below);
-    history.replaceState(null, "", "#" + at);
+    address("#" + at);
   }
   function clear() {
     panel.hidden = true;
     chosen = null;
     document.body.classList.remove("open");
     mark("");
-    if (location.hash) history.replaceState(null, "", location.pathname + location.search);
+    address("");
   }
 
   function step(tree, node, key) {
