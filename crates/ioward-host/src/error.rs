@@ -53,6 +53,13 @@ pub enum ReadError {
         /// What it says, cut where it is long.
         found: String,
     },
+    /// A snapshot does not say what it should.
+    Snapshot {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it, and where.
+        cause: String,
+    },
     /// There is no table, tree, listing or sysfs here.
     Nothing {
         /// Where.
@@ -85,6 +92,7 @@ impl ReadError {
             | Self::TooMany { path, .. }
             | Self::Unknown { path, .. }
             | Self::Malformed { path, .. }
+            | Self::Snapshot { path, .. }
             | Self::Nothing { path } => path,
         }
     }
@@ -100,6 +108,7 @@ impl fmt::Display for ReadError {
             Self::TooMany { most, .. } => write!(f, "only the first {most} entries were looked at"),
             Self::Unknown { what, .. } => write!(f, "offset 0x0, {what}"),
             Self::Malformed { expected, found, .. } => write!(f, "\"{found}\" is not {expected}"),
+            Self::Snapshot { cause, .. } => write!(f, "cannot be read as a snapshot: {cause}"),
             Self::Nothing { .. } => f.write_str(
                 "no sysfs (bus/pci/devices), ACPI table (*.dat), device tree (*.dtb) or lspci text here",
             ),

@@ -18,7 +18,7 @@
 //! | [`kernel`] | what the kernel says of groups, IOMMUs and interrupts |
 //! | [`sysfs`] | reading a sysfs, live or a copy |
 //! | [`dump`] | reading a directory of tables and `lspci` text, or one such file |
-//! | [`snapshot`] | the place of this program's own format |
+//! | [`snapshot`] | the program's own format |
 //! | [`error`] | what could not be read, and what was read in part |
 //!
 //! Principles:

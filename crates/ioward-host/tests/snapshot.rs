@@ -1,0 +1,172 @@
+//! Snapshots: what goes in comes out, nothing tells whose machine it is, and what was altered is refused by name.
+
+mod common;
+
+use common::{Config, folder, function, link, two_ports, write};
+use ioward::types::describe::Table;
+use ioward_host::{
+    Degraded, FirmwareTable, Machine, Origin,
+    snapshot::{Removed, snapshot},
+};
+use std::{fs, path::Path};
+
+/// A sysfs with everything that a snapshot holds.
+fn machine(name: &str) -> Machine {
+    let root = folder(name);
+    let sys = root.join("sys");
+    two_ports(&sys);
+    let mut config = Config::new(0x8086, 0x10fb, 0x0200).express(0).bytes();
+    // A serial number, at the end of the extended list.
+    config[0x100..0x104].copy_from_slice(&0x0001_0003_u32.to_le_bytes());
+    config[0x104..0x10c].copy_from_slice(b"\x01\x02\x03\xff\xfe\x04\x05\x06");
+    let nic = function(&sys, "0000:03:00.0", Config::new(0x8086, 0x10fb, 0x0200));
+    write(&nic.join("config"), &config);
+    link(&nic.join("driver"), "../../../../bus/pci/drivers/ixgbe");
+    link(&nic.join("iommu_group"), "../../../../kernel/iommu_groups/7");
+    write(&nic.join("numa_node"), "1\n");
+    write(&nic.join("removable"), "removable\n");
+    let group = sys.join("kernel/iommu_groups/7");
+    link(&group.join("devices/0000:03:00.0"), "../../../../bus/pci/devices/0000:03:00.0");
+    write(&group.join("type"), "DMA-FQ\n");
+    write(&group.join("reserved_regions"), "0x00000000fee00000 0x00000000feefffff msi\n");
+    write(&sys.join("class/iommu/dmar0/intel-iommu/cap"), "d2008c40660462\n");
+    write(&sys.join("class/iommu/dmar0/intel-iommu/ecap"), "f050da\n");
+    write(&sys.join("kernel/irq/24/chip_name"), "IR-PCI-MSI\n");
+    let mut table = b"DMAR\x30\0\0\0\x01\0IOWARDTEST    \x01\0\0\0ID  \x01\0\0\0\x26\0".to_vec();
+    table.resize(48, 0);
+    write(&sys.join("firmware/acpi/tables/DMAR"), &table);
+    write(&root.join("proc/sys/kernel/osrelease"), "6.12.0\n");
+    write(&root.join("proc/cmdline"), "root=UUID=c0ffee ro intel_iommu=on host=desk\n");
+    Machine::open(&sys).unwrap()
+}
+
+fn reread(name: &str, text: &str) -> Result<Machine, String> {
+    let path = folder(name).join("machine.json");
+    write(&path, text);
+    Machine::open(&path).map_err(|error| error.to_string())
+}
+
+#[test]
+fn what_goes_in_comes_out() {
+    let machine = machine("whole");
+    let (text, removed) = snapshot(&machine).unwrap();
+    assert_eq!(removed.get(&Removed::SerialNumber), Some(&1));
+    let again = reread("whole-again", &text).unwrap();
+    assert!(matches!(again.origin, Origin::Snapshot(_)));
+    assert_eq!(again.kernel, machine.kernel);
+    assert_eq!(again.tables, machine.tables);
+    assert_eq!(again.degraded, machine.degraded);
+    assert_eq!(again.topology.functions(), machine.topology.functions());
+    let nic = &again.records[&"0000:03:00.0".parse().unwrap()];
+    assert_eq!((nic.driver.as_deref(), nic.group, nic.numa_node), (Some("ixgbe"), Some(7), Some(1)));
+    assert_eq!(again.kernel.options.as_deref(), Some(&["intel_iommu=on".to_owned()][..]));
+    // A snapshot of a snapshot is the same text, but for what there was to take out.
+    let (second, removed) = snapshot(&again).unwrap();
+    assert_eq!(removed.get(&Removed::SerialNumber), Some(&1));
+    assert_eq!(second, text);
+}
+
+#[test]
+fn nothing_tells_whose_machine_it_is() {
+    let mut machine = machine("private");
+    let mut tree = Vec::new();
+    tree_with(&mut tree, "local-mac-address", b"\xaa\xbb\xcc\xdd\xee\xff");
+    machine.tables.push(FirmwareTable { kind: Table::DeviceTree, file: "fdt".into(), bytes: tree });
+    let (text, removed) = snapshot(&machine).unwrap();
+    assert_eq!(removed.get(&Removed::TreeProperty), Some(&1));
+    for secret in ["01 02 03 ff fe", "aa bb cc dd ee", "c0ffee", "host=desk", env!("CARGO_TARGET_TMPDIR")] {
+        assert!(!text.contains(secret), "{secret} in {text}");
+    }
+}
+
+/// A device tree whose root has one property.
+fn tree_with(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    let padded = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let mut structure = Vec::new();
+    let mut word = |word: u32| structure.extend(word.to_be_bytes());
+    [1, 0, 3, value.len() as u32, 0].into_iter().for_each(&mut word);
+    structure.extend(padded(value));
+    structure.extend([0, 0, 0, 2, 0, 0, 0, 9]);
+    let strings = [name.as_bytes(), &[0]].concat();
+    let (at, end) = (56, 56 + structure.len());
+    let header = [
+        0xd00d_feed,
+        (end + strings.len()) as u32,
+        at,
+        end as u32,
+        40,
+        17,
+        16,
+        0,
+        strings.len() as u32,
+        structure.len() as u32,
+    ];
+    header.iter().for_each(|word: &u32| out.extend(word.to_be_bytes()));
+    out.extend([0; 16]);
+    out.extend(structure);
+    out.extend(strings);
+}
+
+#[test]
+fn a_machine_read_without_rights_says_so_when_it_is_read_again() {
+    let mut machine = machine("denied");
+    machine.degraded.push(Degraded::TablesDenied { tables: 2 });
+    let (text, _) = snapshot(&machine).unwrap();
+    let again = reread("denied-again", &text).unwrap();
+    assert!(again.needs_root());
+    assert!(again.degraded.contains(&Degraded::TablesDenied { tables: 2 }));
+}
+
+#[test]
+fn text_of_lspci_makes_no_snapshot() {
+    let path = folder("text").join("lspci.txt");
+    write(&path, "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:1234]\n");
+    let error = snapshot(&Machine::open(&path).unwrap()).unwrap_err().to_string();
+    assert!(error.contains("lspci.txt") && error.contains("text of lspci"), "{error}");
+}
+
+#[test]
+fn what_was_altered_is_refused_and_named() {
+    let (text, _) = snapshot(&machine("altered")).unwrap();
+    assert!(reread("altered-not", &text).is_ok());
+    let twice = {
+        let start = text.find("    {\n      \"at\": \"0000:03:00.0\"").unwrap();
+        let end = start + text[start..].find("\n    }").unwrap() + 6;
+        format!("{}{},\n{}", &text[..start], &text[start..end], &text[start..])
+    };
+    for (name, altered, why) in [
+        ("version", text.replace("\"version\": 1", "\"version\": 2"), "version 2 of the format"),
+        ("member", text.replace("\"removed\"", "\"more\""), "unknown field `more`"),
+        (
+            "place",
+            text.replace("\"0000:03:00.0\",\n      \"ids", "\"03.0\",\n      \"ids"),
+            "\"03.0\" is not of the form",
+        ),
+        ("digits", text.replace("\"0x8086\"", "\"0xg\""), "not a number like"),
+        ("wide", text.replace("\"0x8086\"", "\"0x18086\""), "more than 16 bits"),
+        ("row", text.replace("\"0000\": \"", "\"0004\": \""), "multiple of 16"),
+        ("region", text.replace("\"0xfee00000\"", "\"0xffffffff\""), "before it begins"),
+        ("kind", text.replace("\"kind\": \"DMAR\"", "\"kind\": \"SSDT\""), "no kind of table"),
+        ("config", text.replace("\"bytes\": 4096", "\"bytes\": 8192"), "more than 4096 bytes"),
+        ("cut", text[..text.len() / 2].to_owned(), "EOF"),
+        ("twice", twice, "stands there twice"),
+    ] {
+        assert_ne!(altered, text, "{name} alters nothing");
+        let error = reread(&format!("altered-{name}"), &altered).map(|_| ()).unwrap_err();
+        assert!(error.contains("machine.json") && error.contains(why), "{name}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_snapshot_is_not_taken_for_one() {
+    let path = folder("other").join("lspci.txt");
+    write(&path, "{ \"format\": \"ioward\" }");
+    assert!(Machine::open(&path).is_err());
+    assert!(!ioward_host::snapshot::is_snapshot(b""));
+    assert!(!ioward_host::snapshot::is_snapshot(b"\"ioward-snapshot\""));
+    assert!(fs::metadata(Path::new(&path)).is_ok());
+}
