@@ -3,7 +3,7 @@
 use crate::{
     detached::Detached,
     error::{ConfigError, CutError, GrowError, HarvestError, MapError, UnmapError},
-    format::{Options, Touched},
+    format::{Format, Options, Shape, Touched},
     formats::{
         AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond, with_format,
     },
@@ -77,6 +77,17 @@ macro_rules! each {
     };
 }
 pub(crate) use each;
+
+/// The shape of the root that a table like this has: what whoever reads a table of somebody else's has to know, and no
+/// entry tells.
+pub fn shape(config: &TableConfig) -> Result<Shape, ConfigError> {
+    let (format, granule) = (config.format, config.granule());
+    with_format!(
+        config,
+        F => <F as Format>::check(config).map(|()| <F as Format>::shape(config.in_bits)),
+        Err(ConfigError::Granule { format, granule })
+    )
+}
 
 impl<M: Mem> AnyTable<M> {
     /// An empty table of this shape, on an IOMMU that offers nothing optional.

@@ -29,7 +29,7 @@ mod table;
 mod unmap;
 mod walk;
 
-pub use any::AnyTable;
+pub use any::{AnyTable, shape};
 pub use detached::Detached;
 pub use error::{ConfigError, CutError, GrowError, HarvestError, MapCause, MapError, RangeError, UnmapError};
 pub use format::{Format, Kind, Options, Rules, Shape, Touched};

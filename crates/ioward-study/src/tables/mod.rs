@@ -24,7 +24,7 @@ pub use part::{Part, Setting, Trouble, Value};
 pub use tree::{Tree, TreeNode, TreeProperty, tree};
 
 /// Bytes as people count them: whole KiB, MiB and so on where they are whole.
-fn size(bytes: u128) -> String {
+pub(crate) fn size(bytes: u128) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let mut shown = (bytes, "bytes");
     for unit in UNITS {
