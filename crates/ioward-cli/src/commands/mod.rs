@@ -3,10 +3,14 @@
 //! A command has arguments, and a `run` that prints and gives the exit code. An error of `run` is one of writing: what is
 //! wrong with the input, a command tells itself and ends with [`BROKEN`].
 
+pub mod diff;
 pub mod groups;
 pub mod map;
 pub mod run;
+pub mod snapshot;
 pub mod tables;
+pub mod walk;
+pub mod whatif;
 
 use clap::Subcommand;
 use ioward_host::{Machine, Nothing};
@@ -26,6 +30,14 @@ pub enum Command {
     Tables(tables::Arguments),
     /// Draw a machine's fabric and groups as a page
     Map(map::Arguments),
+    /// Show the translation of an IOVA step by step, in a memory image or the embedded machine
+    Walk(Box<walk::Arguments>),
+    /// Keep all that is needed to study a machine elsewhere, without serial numbers
+    Snapshot(snapshot::Arguments),
+    /// Show what differs between two machines, and which groups changed because of it
+    Diff(diff::Arguments),
+    /// Show what a change would do to the groups, before anybody makes it
+    Whatif(whatif::Arguments),
 }
 
 impl Default for Command {
@@ -42,6 +54,10 @@ impl Command {
             Self::Groups(arguments) => groups::run(&arguments),
             Self::Tables(arguments) => tables::run(&arguments),
             Self::Map(arguments) => map::run(&arguments),
+            Self::Walk(arguments) => walk::run(&arguments),
+            Self::Snapshot(arguments) => snapshot::run(&arguments),
+            Self::Diff(arguments) => diff::run(&arguments),
+            Self::Whatif(arguments) => whatif::run(&arguments),
         }
     }
 }

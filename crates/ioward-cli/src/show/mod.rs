@@ -4,9 +4,11 @@
 //! | --- | --- |
 //! | [`style`] | width and colours |
 //! | [`layout`] | columns and folded lines |
+//! | [`changes`] | groups that changed |
 //! | [`progress`] | one line that tells what is going on |
 //! | [`output`] | standard output and files |
 
+pub mod changes;
 pub mod layout;
 pub mod output;
 pub mod progress;

@@ -1,0 +1,65 @@
+//! `ioward snapshot`: all that is needed to study a machine elsewhere, in one file.
+
+use super::{BROKEN, machine};
+use crate::show::output;
+use clap::Args;
+use std::{io, path::PathBuf};
+
+/// Shown below its help.
+const EXAMPLES: &str = "\
+Examples:
+  ioward snapshot -o machine.json                 this machine (as root, to see all of it)
+  ioward snapshot /tmp/sys -o machine.json        a copy of /sys
+  ioward groups machine.json                      what every command takes in place of a machine
+
+A snapshot has configuration space, the firmware tables that describe IOMMUs, the device tree, drivers, the kernel's groups
+with their reserved regions, its version, and the words of its command line that concern IOMMUs and PCI. Serial numbers,
+vital product data, addresses of network interfaces and seeds are taken out. docs/snapshot.md describes the format.
+
+Exit codes:
+  0  it is written
+  1  it cannot be written there, or there is a file already and no --force
+  2  the input is broken, or not what a snapshot can be made of";
+
+/// What `snapshot` takes.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// A copy of sysfs, or another snapshot; without it, this machine
+    path: Option<PathBuf>,
+    /// The file to write; - is standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    /// Write over a file that is there already
+    #[arg(long)]
+    force: bool,
+}
+
+/// The exit code where the file cannot be written.
+const UNWRITTEN: u8 = 1;
+
+/// Runs it.
+pub fn run(arguments: &Arguments) -> io::Result<u8> {
+    let Some(machine) = machine(arguments.path.as_deref()) else { return Ok(BROKEN) };
+    let (text, removed) = match ioward_host::snapshot::snapshot(&machine) {
+        Ok(made) => made,
+        Err(unfit) => {
+            eprintln!("ioward: {unfit}");
+            return Ok(BROKEN);
+        }
+    };
+    if arguments.output.as_os_str() == "-" {
+        output::text(&text)?;
+    } else if let Err(error) = output::file(&arguments.output, text.as_bytes(), arguments.force) {
+        eprintln!("ioward: {error}");
+        return Ok(UNWRITTEN);
+    }
+    let (functions, tables) = (machine.records.len(), machine.tables.len());
+    eprintln!("ioward: {}: {functions} functions, {tables} tables", machine.origin);
+    for (what, times) in removed {
+        eprintln!("ioward: taken out: {what} ({times})");
+    }
+    machine.degraded.iter().for_each(|degraded| eprintln!("ioward: {degraded}"));
+    machine.unread.iter().for_each(|error| eprintln!("ioward: not read: {error}"));
+    Ok(0)
+}
