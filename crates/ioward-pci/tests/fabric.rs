@@ -439,14 +439,14 @@ fn more_rows() -> Vec<Row> {
             )
         },
         Row {
-            reaches: &[("01:00.0", "01:00.1", "its vector is off for group 3")],
+            reaches: &[("01:00.0", "01:00.2", "its vector is off for group 1")],
             ..row(
                 "egress control inside a device counts groups of functions where there are some",
                 [
                     root_port("00:01.0", 1, 1).acs(ALL, ALL).forwards_ari(),
                     endpoint("01:00.0").multi().acs(EC, EC).vector(0b0101).acs_group(0),
-                    redirecting("01:00.1").acs_group(3),
-                    redirecting("01:00.2").acs_group(2),
+                    redirecting("01:00.1").acs_group(2),
+                    redirecting("01:00.2").acs_group(1),
                 ],
             )
         },

@@ -65,6 +65,23 @@ fn a_bit_that_is_off_is_to_be_set_and_an_empty_slot_is_named() {
 }
 
 #[test]
+fn bridges_of_any_kind_are_no_company() {
+    let machine = |class| {
+        let mut beside = plain("00:01.0").multi();
+        beside.class = Some(class);
+        topology([beside, root_port("00:01.1", 1, 1), endpoint("01:00.0")])
+    };
+    let host_bridge = machine(0x0600);
+    assert!(Linux.groups(&host_bridge).together(at("00:01.0"), at("01:00.0")));
+    let advice = |topology: &Topology| advice(&Linux, topology, "01:00.0");
+    assert!(advice(&host_bridge).with.is_empty() && advice(&host_bridge).remedies.is_empty());
+    // What is no bridge is in the way.
+    let beside = advice(&machine(0x0c03));
+    assert_eq!(beside.with, [at("00:01.0")]);
+    assert_eq!(steps(&beside), [&[Step::ShowAcs { port: at("00:01.1") }][..]]);
+}
+
+#[test]
 fn what_is_soldered_on_stays_where_it_is() {
     let mut functions = switch().functions().to_vec();
     functions[5] = slot(functions[5].clone(), false);
