@@ -31,6 +31,8 @@ pub struct BusNode {
     pub functions: Range<Index>,
     /// Something on it must be below a port, and no port leads to it: part of the machine is missing.
     pub orphan: bool,
+    /// More than one bridge claims to lead to it: nobody knows what is above.
+    pub contested: bool,
     /// Something on it also uses numbers of the bus that nobody could read ([`quirks::Aliases::Unread`]).
     pub unread_aliases: bool,
 }
@@ -299,6 +301,7 @@ impl Topology {
             lent_by: None,
             functions: 0..0,
             orphan: false,
+            contested: false,
             unread_aliases: false,
         };
         for (index, function) in self.functions.iter().enumerate() {
@@ -330,6 +333,7 @@ impl Topology {
             let id = BusId { segment: function.at.segment, number: secondary };
             let bus = buses.entry(id).or_insert_with(|| node(id));
             if bus.bridge.is_some() {
+                bus.contested = true;
                 report(Problem::BusTaken { secondary });
                 continue;
             }

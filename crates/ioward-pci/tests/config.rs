@@ -214,3 +214,36 @@ fn sixty_four_bytes_leave_groups_unsure() {
         );
     }
 }
+
+#[test]
+fn what_two_bridges_claim_is_unsure_however_deep() {
+    let bridge = |devfn, on: u8, buses: u32| {
+        let words =
+            [ID, LIST, (0x0c, 0x0081_0000), (0x18, buses << 8 | u32::from(on)), FIRST, (0x40, 0x0142_0010)];
+        let at = Bdf { devfn, bus: on, ..Bdf::default() };
+        config::read(&bytes(&words, 4096)[..], at, &mut Vec::new()).unwrap()
+    };
+    let endpoint = |bus| {
+        let words = [ID, LIST, FIRST, (0x40, 0x0002_0010)];
+        config::read(&bytes(&words, 4096)[..], Bdf { bus, ..Bdf::default() }, &mut Vec::new()).unwrap()
+    };
+    let one = vec![
+        bridge(0x08, 0, 0x0201),
+        bridge(0, 1, 0x0202),
+        endpoint(2),
+        bridge(0x18, 0, 0x0303),
+        endpoint(3),
+    ];
+    let mut two = one.clone();
+    // It leads to bus 1 as well; and another leads to its own bus, which makes a loop that is not followed.
+    two.extend([bridge(0x10, 0, 0x0101), bridge(0x20, 0, 0x0000), bridge(0x28, 3, 0x0303)]);
+    let (one, two) = (Topology::new(one, Vec::new()), Topology::new(two, Vec::new()));
+    let problems: Vec<Problem> = two.findings().iter().map(|finding| finding.problem).collect();
+    assert!(problems.contains(&Problem::BusTaken { secondary: 1 }));
+    assert!(problems.contains(&Problem::BusRange { secondary: 3, subordinate: 3 }));
+    let names = ["0000:01:00.0", "0000:02:00.0"].map(|name| name.parse().unwrap());
+    for policy in [&Linux as &dyn Policy, &Fabric::default()] {
+        assert!(policy.groups(&one).unsure.is_empty());
+        assert_eq!(policy.groups(&two).unsure, names, "{}", policy.name());
+    }
+}

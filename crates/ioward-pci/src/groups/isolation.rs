@@ -176,6 +176,7 @@ pub(super) fn paths_sure(topology: &Topology, isolation: &[Isolation]) -> Vec<bo
         if function.header.is_bridge() {
             sure[index] = isolation[index].is_sure()
                 && !topology.bus_of(index).orphan
+                && !topology.bus_of(index).contested
                 && topology.above(index).is_none_or(|above| sure[above]);
         }
     }
@@ -193,6 +194,7 @@ pub(super) fn is_sure(
         && (!topology.is_multifunction(index)
             || isolation[index].is_sure() && topology.siblings(index).all(|other| isolation[other].is_sure()))
         && !topology.bus_of(index).orphan
+        && !topology.bus_of(index).contested
         && !topology.bus_of(index).unread_aliases
         && topology.functions()[index].header != Header::BridgeUnseen
 }
