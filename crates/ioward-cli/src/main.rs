@@ -27,6 +27,8 @@ Examples:
   ioward                        the embedded machine: the drivers on models of IOMMUs
   ioward groups                 the IOMMU groups of this machine, and why they are so
   ioward map -o map.html        the same, drawn, as a page for a browser
+  ioward explain 01:00.0        why this device is where it is, and what would free it
+  ioward check                  whether devices of this machine can be given to guests
   ioward run /tmp/dump          the drivers on models of another machine's IOMMUs
 
 Exit codes are those of each command (ioward help COMMAND). Of all of them, 2 says that the input is broken.";

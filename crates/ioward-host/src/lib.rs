@@ -19,6 +19,11 @@
 //! | [`sysfs`] | reading a sysfs, live or a copy |
 //! | [`dump`] | reading a directory of tables and `lspci` text, or one such file |
 //! | [`snapshot`] | the program's own format |
+//! | [`names`] | what devices are called |
+//! | [`passthrough`] | what could be given to a guest |
+//! | [`agreement`] | whether the kernel has the groups that are computed |
+//! | [`chain`] | the way from one member of a group to another, and where policies differ |
+//! | [`check`] | whether a machine is safe for passthrough |
 //! | [`error`] | what could not be read, and what was read in part |
 //!
 //! Principles:
@@ -29,17 +34,27 @@
 //! 3. What nobody could read stays unseen and is never taken for absent.
 #![forbid(unsafe_code)]
 
+pub mod agreement;
+pub mod chain;
+pub mod check;
 pub mod dump;
 pub mod error;
 mod files;
 pub mod kernel;
 pub mod machine;
+pub mod names;
+pub mod passthrough;
 pub mod record;
 pub mod snapshot;
 pub mod sysfs;
 
+pub use agreement::{Agreement, Disagreement};
+pub use chain::{Split, chain, splits};
+pub use check::check;
 pub use error::{Degraded, Nothing, ReadError};
 pub use files::bytes as file_bytes;
 pub use kernel::{Kernel, KernelGroup, Reserved, ReservedKind};
 pub use machine::{FirmwareTable, Machine, Origin, Parts};
+pub use names::Names;
+pub use passthrough::Passthrough;
 pub use record::{Record, Removable};

@@ -3,7 +3,7 @@
 use crate::{Degraded, Kernel, Nothing, ReadError, Record, Removable, dump, record::Extent, snapshot, sysfs};
 use ioward::{
     discover::{self, Bus, Facts},
-    pci::{Bdf, Finding, Function, Topology, groups::Policy, lspci},
+    pci::{Bdf, Finding, Function, Problem, Topology, groups::Policy, lspci},
     types::describe::Table,
 };
 use std::{
@@ -198,8 +198,12 @@ impl Parts {
         }
         self.count_extents();
         for record in &self.records {
-            let function = record.function(&mut self.findings);
-            self.functions.push(function);
+            let mut findings = Vec::new();
+            self.functions.push(record.function(&mut findings));
+            // That only root may read the rest was said once for all of them.
+            let is_cut = record.extent() == Extent::Header;
+            findings.retain(|finding| !(is_cut && matches!(finding.problem, Problem::Unread { .. })));
+            self.findings.append(&mut findings);
         }
         let mut topology = Topology::new(self.functions, self.findings);
         let records = self.records.into_iter().map(|record| (record.at, record)).collect();

@@ -6,6 +6,7 @@
 //! | [`regs`] | offsets and bits |
 //! | [`caps`] | bounded walks of capability lists |
 //! | [`function`], [`config`] | one function: what is there, what is not, what could not be read |
+//! | [`class`] | what classes are called |
 //! | [`topology`] | functions, the buses between them, virtual functions, who issues whose requests |
 //! | [`lspci`] | the same from the text that `lspci` prints |
 //! | [`quirks`] | what is known of particular devices, as data |
@@ -27,6 +28,7 @@ pub mod access;
 mod acs;
 mod address;
 pub mod caps;
+pub mod class;
 pub mod config;
 pub mod edit;
 pub mod enable;

@@ -488,6 +488,22 @@ fn more_rows() -> Vec<Row> {
             functions.extend([endpoint("01:00.0"), endpoint("02:00.0")]);
             functions
         }),
+        Row {
+            reaches: &[
+                ("02:1f.0", "03:00.0", "no port stands between it and the others' memory"),
+                ("02:1f.0", "04:00.0", "likewise"),
+            ],
+            ..row("a function among the ports of a closed switch", {
+                let mut functions = switch(ALL, ALL);
+                functions.push(endpoint("02:1f.0"));
+                functions
+            })
+        },
+        row("a function among the ports of a closed switch, that redirects", {
+            let mut functions = switch(ALL, ALL);
+            functions.push(redirecting("02:1f.0").multi());
+            functions
+        }),
         row("upstream forwarding that is not offered is not needed", {
             let mut functions = switch(ALL, ALL);
             functions[0] = root_port("00:01.0", 1, 4).acs(NOT_UF, NOT_UF);

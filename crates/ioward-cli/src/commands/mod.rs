@@ -3,8 +3,13 @@
 //! A command has arguments, and a `run` that prints and gives the exit code. An error of `run` is one of writing: what is
 //! wrong with the input, a command tells itself and ends with [`BROKEN`].
 
+pub mod check;
+pub mod completions;
 pub mod diff;
+pub mod explain;
 pub mod groups;
+pub mod json;
+pub mod man;
 pub mod map;
 pub mod run;
 pub mod snapshot;
@@ -26,6 +31,10 @@ pub enum Command {
     Run(run::Arguments),
     /// Show the IOMMU groups of a machine, and why they are so
     Groups(groups::Arguments),
+    /// Explain why a device is grouped as it is, and what would free it
+    Explain(explain::Arguments),
+    /// Check whether devices of a machine can be given to guests without danger
+    Check(check::Arguments),
     /// Show firmware tables and device trees, every byte of them named
     Tables(tables::Arguments),
     /// Draw a machine's fabric and groups as a page
@@ -38,6 +47,10 @@ pub enum Command {
     Diff(diff::Arguments),
     /// Show what a change would do to the groups, before anybody makes it
     Whatif(whatif::Arguments),
+    /// Print what a shell needs to complete this program's words
+    Completions(completions::Arguments),
+    /// Write the manual, a page for each command
+    Man(man::Arguments),
 }
 
 impl Default for Command {
@@ -52,12 +65,16 @@ impl Command {
         match self {
             Self::Run(arguments) => run::run(&arguments),
             Self::Groups(arguments) => groups::run(&arguments),
+            Self::Explain(arguments) => explain::run(&arguments),
+            Self::Check(arguments) => check::run(&arguments),
             Self::Tables(arguments) => tables::run(&arguments),
             Self::Map(arguments) => map::run(&arguments),
             Self::Walk(arguments) => walk::run(&arguments),
             Self::Snapshot(arguments) => snapshot::run(&arguments),
             Self::Diff(arguments) => diff::run(&arguments),
             Self::Whatif(arguments) => whatif::run(&arguments),
+            Self::Completions(arguments) => completions::run(&arguments),
+            Self::Man(arguments) => man::run(&arguments),
         }
     }
 }

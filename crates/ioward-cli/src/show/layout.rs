@@ -78,6 +78,13 @@ pub fn wrapped(out: &mut String, prefix: &str, text: &str, width: usize) {
     }
 }
 
+/// The same, each line painted.
+pub fn painted(out: &mut String, prefix: &str, text: &str, width: usize, paint: impl Fn(&str) -> String) {
+    let mut plain = String::new();
+    wrapped(&mut plain, prefix, text, width);
+    plain.lines().for_each(|text| line(out, &paint(text)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

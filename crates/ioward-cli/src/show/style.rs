@@ -53,6 +53,11 @@ impl Style {
         self.paint(AnsiColor::Yellow.on_default(), text)
     }
 
+    /// Something that matters less than the rest.
+    pub fn faint(&self, text: &str) -> String {
+        self.paint(Ansi::new().dimmed(), text)
+    }
+
     /// A heading.
     pub fn head(&self, text: &str) -> String {
         self.paint(Ansi::new().bold(), text)

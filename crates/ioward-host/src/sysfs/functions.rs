@@ -3,7 +3,7 @@
 use super::MOST_FUNCTIONS;
 use crate::{Parts, ReadError, Record, Removable, files};
 use ioward::pci::{Bdf, function::Ids, regs};
-use std::path::Path;
+use std::{fs, path::Path};
 
 /// Reads every function.
 pub fn read(root: &Path, parts: &mut Parts) {
@@ -11,6 +11,10 @@ pub fn read(root: &Path, parts: &mut Parts) {
     for name in files::names(&folder, MOST_FUNCTIONS, &mut parts.unread) {
         let path = folder.join(&name);
         match name.to_str().and_then(|name| name.parse().ok()) {
+            // Where the folder itself cannot be had, one error says it for all of its files.
+            Some(_) if fs::metadata(&path).is_err() => {
+                parts.unread.extend(fs::metadata(&path).err().map(|error| ReadError::io(&path, &error)));
+            }
             Some(at) => {
                 let mut reader = Reader { path: &path, errors: Vec::new() };
                 let record = reader.record(at);

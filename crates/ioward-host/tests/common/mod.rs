@@ -95,6 +95,12 @@ impl Config {
         self
     }
 
+    pub fn ats(mut self, enabled: bool) -> Self {
+        let at = self.extended(0x0f, 8);
+        self.put16(at + 6, u16::from(enabled) << 15);
+        self
+    }
+
     pub fn bytes(self) -> Vec<u8> {
         self.bytes
     }

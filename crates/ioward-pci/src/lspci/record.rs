@@ -2,7 +2,7 @@
 
 use super::clean::Record;
 use crate::{
-    Acs, AcsBits, Fact, Finding, Function, PortType, Problem, acs, config,
+    Acs, AcsBits, Fact, Finding, Function, PortType, Problem, acs, class, config,
     function::{Ari, Ats, Express, Header, Ids, PasidCap, Pri, SrIov},
 };
 use alloc::vec::Vec;
@@ -145,25 +145,13 @@ fn read_head(head: &str, function: &mut Function) {
         return;
     };
     let code = class.rsplit_once(" [").map_or(class, |(_, code)| code.trim_end_matches(']'));
-    function.class = hex16(code).or_else(|| class_by_name(class));
+    function.class = hex16(code).or_else(|| class::by_name(class));
     function.ids = bracketed_ids(name).or_else(|| {
         let first = name.split(' ').next()?;
         let (vendor, device) = first.split_once(':')?;
         Some(Ids { vendor: hex16(vendor)?, device: hex16(device)? })
     });
     function.name = name.into();
-}
-
-/// The few classes that matter here, by the names that `pci.ids` gives them.
-fn class_by_name(name: &str) -> Option<u16> {
-    Some(match name {
-        "Host bridge" => 0x0600,
-        "ISA bridge" => 0x0601,
-        "PCI bridge" => 0x0604,
-        "CardBus bridge" => 0x0607,
-        "IOMMU" => 0x0806,
-        _ => return None,
-    })
 }
 
 fn hex16(digits: &str) -> Option<u16> {

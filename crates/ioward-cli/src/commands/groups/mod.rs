@@ -1,10 +1,12 @@
 //! `ioward groups`: the groups of a machine, and why they are so.
 
 mod json;
+mod study;
 mod text;
 
+use self::study::Study;
 use super::{BROKEN, machine};
-use crate::show::{Style, output};
+use crate::show::{Catalogue, Style, output};
 use clap::{Args, ValueEnum};
 use ioward::pci::groups::{Fabric, Linux, Policy};
 use std::{io, path::PathBuf};
@@ -58,12 +60,12 @@ impl PolicyName {
 /// Runs it.
 pub fn run(arguments: &Arguments) -> io::Result<u8> {
     let Some(machine) = machine(arguments.path.as_deref()) else { return Ok(BROKEN) };
-    let policy = arguments.policy.policy();
-    let grouping = policy.groups(&machine.topology);
+    let book = Catalogue::new(&machine);
+    let study = Study::of(&machine, arguments.policy == PolicyName::Linux);
     if arguments.json {
-        output::json(&json::Document::of(&machine, policy.name(), &grouping))?;
+        output::json(&json::Document::of(&book, &study))?;
     } else {
-        output::text(&text::render(&machine, policy.name(), &grouping, &Style::of_stdout()))?;
+        output::text(&text::render(&book, &study, &Style::of_stdout()))?;
     }
     Ok(0)
 }

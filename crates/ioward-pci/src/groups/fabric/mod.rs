@@ -7,6 +7,7 @@
 //!   ports do and whatever is set further up: the request never gets there. Linux asks only the ports above each device
 //!   and so gives such devices groups of their own.
 //! * A port that could forward upstream and does not may send back down what was redirected below it.
+//! * A function on the bus inside a switch has no port in front of it, and reaches what is below the ports.
 //! * Egress control decides peer by peer, and stands above redirection: what its vector lets through goes straight to the
 //!   peer, and what it stops does not, redirection or not.
 //! * Memory of a switch's own ports is reached by whoever is below an open door to it: redirection does not cover it, the

@@ -15,7 +15,8 @@ impl Collector<'_> {
             let functions = self.topology.buses()[bus].functions.clone();
             let is_port = |&index: &Index| self.kind(index) == Some(PortType::DownstreamPort);
             let (ports, others): (Vec<Index>, Vec<Index>) = functions.partition(is_port);
-            let open = self.open_ports(&ports, &others);
+            let mut open = self.open_ports(&ports, &others);
+            open.extend(self.among_ports(bus, &others));
             if open.is_empty() {
                 continue;
             }
@@ -25,6 +26,26 @@ impl Collector<'_> {
             let causes = open.iter().map(|&(port, lack)| self.cause(port, lack)).collect();
             self.tie(members, causes);
         }
+    }
+
+    /// Functions beside the downstream ports on the bus inside a switch, which no port stands in front of, and why they reach
+    /// what is below. The specification has none there; switches do.
+    fn among_ports(&self, bus: usize, others: &[Index]) -> Vec<(Index, Lack)> {
+        let inside = self.topology.bridge_to(bus).and_then(|above| self.kind(above));
+        if inside != Some(PortType::UpstreamPort) {
+            return Vec::new();
+        }
+        let lack = |&index: &Index| {
+            let isolation = &self.isolation[index];
+            match isolation.basis {
+                // Alone in its device, but not on its bus.
+                Basis::Alone => Some((index, Lack::NoCapability)),
+                _ => (!isolation.covers(AcsBits::RR))
+                    .then(|| (index, isolation.lack(self.topology, index, AcsBits::RR))),
+            }
+        };
+        let bridges = |index: &&Index| !self.topology.functions()[**index].header.is_bridge();
+        others.iter().filter(bridges).filter_map(lack).collect()
     }
 
     /// Of ports of one component with something below them: those that let requests through to all others. Those that

@@ -1,0 +1,135 @@
+//! What could be given to a guest, and what stands in the way.
+//!
+//! A group is given away as a whole. So a function can be given away if its group holds only it, or only functions of the
+//! same device, which go with it; bridges between PCI buses and host bridges do not count, since nobody gives them away
+//! and Linux does not mind them.
+
+use ioward::{
+    core::RegionKind,
+    discover::{self, Place, Serving},
+    pci::{Bdf, Function, Topology, class, groups::Grouping},
+};
+use std::collections::BTreeMap;
+
+/// Whether a function can be given to a guest.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Passthrough {
+    /// It is a bridge or an IOMMU: it is never given away.
+    NoDevice,
+    /// It is a part of the machine itself, such as a chipset's SMBus or a processor's counters: nobody gives it away, but
+    /// whoever is in its group could reach it.
+    System,
+    /// It can, alone.
+    Alone,
+    /// It can, together with these other functions of the same device.
+    With(Vec<Bdf>),
+    /// Only together with these other devices, which nobody wants to give away with it.
+    Shared(Vec<Bdf>),
+    /// Firmware requires that it reaches a region of memory at all times, so Linux does not give it away.
+    Required {
+        /// The first byte of the region.
+        first: u64,
+        /// The last, included.
+        last: u64,
+    },
+    /// No IOMMU serves it, though this machine has some.
+    Unserved,
+    /// Firmware contradicts itself about which IOMMU serves it.
+    Refused,
+}
+
+impl Passthrough {
+    /// Whether it can be given away.
+    pub fn is_possible(&self) -> bool {
+        matches!(self, Self::Alone | Self::With(_))
+    }
+}
+
+/// Whether a function does not count in a group that is given away.
+pub fn is_passive(function: &Function) -> bool {
+    function.header.is_bridge()
+        || matches!(
+            function.class,
+            Some(class::HOST_BRIDGE | class::PCI_BRIDGE | class::CARDBUS_BRIDGE | class::IOMMU)
+        )
+}
+
+/// Whether a function is a part of the chipset that others need to work: bridges to other buses, interrupt controllers,
+/// timers, memory controllers, SMBus.
+pub fn is_chipset(function: &Function) -> bool {
+    matches!(function.class, Some(0x0500..=0x06ff | 0x0800..=0x0804 | 0x0807 | 0x0c05))
+}
+
+/// Whether a function is a part of the machine itself, which nobody gives away: a part of the chipset, something that only
+/// counts or fills a place, or what is built in, has no driver, and is of a class that processors give to their inner
+/// parts.
+pub fn is_system(topology: &Topology, index: usize) -> bool {
+    let function = &topology.functions()[index];
+    let inner = matches!(function.class, Some(0x0880 | 0x1100..=0x11ff));
+    is_chipset(function)
+        || matches!(function.class, Some(0x1300..=0x13ff))
+        || inner && function.driver.is_none() && topology.on_root_bus(index)
+}
+
+/// Whether two functions are of one device: functions of a slot, virtual functions and their physical one.
+pub fn same_device(topology: &Topology, one: Bdf, other: Bdf) -> bool {
+    let physical = |at| topology.find(at).map(|index| topology.physical(index).unwrap_or(index));
+    let (Some(one), Some(other)) = (physical(one), physical(other)) else { return false };
+    let (one, other) = (topology.functions()[one].at, topology.functions()[other].at);
+    one.on() == other.on() && one.device() == other.device()
+}
+
+/// Whether somebody who gives `at` to a guest would not want to give `other` with it.
+fn is_stranger(topology: &Topology, at: Bdf, other: Bdf) -> bool {
+    !same_device(topology, at, other)
+        || topology.find(other).is_some_and(|index| is_chipset(&topology.functions()[index]))
+}
+
+/// Of every function that has a group. `found`: who serves it; a machine without any IOMMU in its tables is taken as one
+/// that will have some.
+pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -> BTreeMap<Bdf, Passthrough> {
+    let mut serving = BTreeMap::new();
+    for device in &found.devices {
+        if let Place::Bus(index) = device.place {
+            serving.insert(index, device);
+        }
+    }
+    let mut verdicts = BTreeMap::new();
+    for group in &grouping.groups {
+        let functions = group.members.iter().filter_map(|&at| Some((at, topology.find(at)?)));
+        let active: Vec<(Bdf, usize)> =
+            functions.filter(|&(_, index)| !is_passive(&topology.functions()[index])).collect();
+        for &at in &group.members {
+            let Some(&(_, index)) = active.iter().find(|(other, _)| *other == at) else {
+                verdicts.insert(at, Passthrough::NoDevice);
+                continue;
+            };
+            if is_system(topology, index) {
+                verdicts.insert(at, Passthrough::System);
+                continue;
+            }
+            let others: Vec<Bdf> =
+                active.iter().map(|(other, _)| *other).filter(|other| *other != at).collect();
+            let strangers: Vec<Bdf> =
+                others.iter().copied().filter(|other| is_stranger(topology, at, *other)).collect();
+            let device = serving.get(&index).filter(|_| !found.iommus.is_empty());
+            let required = device.and_then(|device| {
+                let hard = |kind| matches!(kind, RegionKind::Required { relaxable: false, .. });
+                device.regions.iter().find(|region| hard(region.kind))
+            });
+            let verdict = match (device.map(|device| &device.serving), required) {
+                (Some(Serving::Refused), _) => Passthrough::Refused,
+                (Some(Serving::Unserved(_)), _) => Passthrough::Unserved,
+                (_, Some(region)) => Passthrough::Required {
+                    first: region.span.start.0,
+                    last: region.span.start.0.saturating_add(region.span.bytes.saturating_sub(1)),
+                },
+                _ if !strangers.is_empty() => Passthrough::Shared(strangers),
+                _ if !others.is_empty() => Passthrough::With(others),
+                _ => Passthrough::Alone,
+            };
+            verdicts.insert(at, verdict);
+        }
+    }
+    verdicts
+}
