@@ -44,14 +44,11 @@ fn memory<C: ConfigSpace + ?Sized>(config: &C, header: Header) -> Option<bool> {
         Header::Bridge { cardbus: false, .. } => 2,
         _ => return None,
     };
-    let (mut found, mut upper) = (false, false);
+    let mut found = false;
     for register in 0..registers {
         let word = config.read32(regs::BAR + register * 4)?;
-        // The second half of a 64-bit register has no flags.
-        if !core::mem::take(&mut upper) && word & 1 == 0 && word != 0 {
-            found = true;
-            upper = word & 6 == 4;
-        }
+        // The second half of a 64-bit register has no flags, but the first is never zero.
+        found |= word & 1 == 0 && word != 0;
     }
     Some(found)
 }
