@@ -10,6 +10,8 @@ mod hardware;
 mod json;
 mod kernels;
 mod mutate;
+#[cfg(test)]
+mod porting;
 mod qemu;
 mod runs;
 mod sanitize;

@@ -49,20 +49,22 @@ impl Edu {
         if id & 0xffff == SIGNATURE { Ok(()) } else { Err(EduError::Signature(id)) }
     }
 
-    fn transfer<P: Platform>(
-        &self,
-        platform: &P,
-        from: u64,
-        to: u64,
-        bytes: u64,
-        command: u64,
-    ) -> Result<(), EduError> {
+    fn begin(&self, from: u64, to: u64, bytes: u64, command: u64) {
         self.registers.write64(REG_SOURCE, from);
         self.registers.write64(REG_TARGET, to);
         self.registers.write64(REG_COUNT, bytes);
         self.registers.write64(REG_COMMAND, command | START);
+    }
+
+    /// Whether a transfer runs.
+    pub fn runs(&self) -> bool {
+        self.registers.read64(REG_COMMAND) & START != 0
+    }
+
+    /// Waits until no transfer runs.
+    pub fn finish<P: Platform>(&self, platform: &P) -> Result<(), EduError> {
         let start = platform.now().0;
-        while self.registers.read64(REG_COMMAND) & START != 0 {
+        while self.runs() {
             if platform.now().0 - start > LIMIT.0 {
                 return Err(EduError::Hung);
             }
@@ -71,13 +73,25 @@ impl Edu {
         Ok(())
     }
 
+    /// As [`store`](Self::store), and does not wait: the transfer takes a while before it reaches memory.
+    pub fn begin_store(&self, to: Iova, bytes: u64) {
+        self.begin(BUFFER, to.0, bytes, TO_MEMORY);
+    }
+
+    /// As [`fetch`](Self::fetch), and does not wait.
+    pub fn begin_fetch(&self, from: Iova, bytes: u64) {
+        self.begin(from.0, BUFFER, bytes, 0);
+    }
+
     /// Reads `bytes` bytes of memory, at most 4096, into its buffer.
     pub fn fetch<P: Platform>(&self, platform: &P, from: Iova, bytes: u64) -> Result<(), EduError> {
-        self.transfer(platform, from.0, BUFFER, bytes, 0)
+        self.begin_fetch(from, bytes);
+        self.finish(platform)
     }
 
     /// Writes `bytes` bytes of its buffer, at most 4096, to memory.
     pub fn store<P: Platform>(&self, platform: &P, to: Iova, bytes: u64) -> Result<(), EduError> {
-        self.transfer(platform, BUFFER, to.0, bytes, TO_MEMORY)
+        self.begin_store(to, bytes);
+        self.finish(platform)
     }
 }

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
-    drivers::{amdvi, riscv, smmuv3, virtio, vtd},
+    drivers::{BringUp, amdvi, riscv, smmuv3, virtio, vtd},
     pci::Bdf,
     types::{MmioPtr, PhysAddr, Span},
 };
@@ -21,6 +21,19 @@ use ioward::{
 /// # Safety
 /// The registers that firmware names are mapped where they are, and nobody else drives them.
 pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Driver>>, String> {
+    // SAFETY: as promised by the caller.
+    unsafe { take_over(machine, pci, BringUp::Cold) }
+}
+
+/// As [`bring_up`], of IOMMUs that somebody has left in `state`.
+///
+/// # Safety
+/// As [`bring_up`]; with [`BringUp::Adopt`], nobody writes or reuses what they translate with.
+pub unsafe fn take_over(
+    machine: &Machine,
+    pci: &Pci,
+    state: BringUp<'_>,
+) -> Result<Vec<Arc<dyn Driver>>, String> {
     let mut drivers = Vec::new();
     for unit in machine.iommus.iter().filter(|unit| unit.enabled) {
         let registers = || match (unit.registers, unit.function) {
@@ -39,25 +52,22 @@ pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Drive
         let driver: Arc<dyn Driver> = match &unit.kind {
             UnitKind::SmmuV3(firmware) => {
                 let config = smmuv3::Config { firmware: *firmware, ..Default::default() };
-                let cold = smmuv3::BringUp::Cold;
-                let smmu = smmuv3::SmmuV3::bring_up(unit.id, registers()?, &config, &Kernel, cold);
+                let smmu = smmuv3::SmmuV3::bring_up(unit.id, registers()?, &config, &Kernel, state);
                 Arc::new(smmu.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::AmdVi(described) => {
                 let config = amdvi::Config::new(*described, u16::MAX);
-                let cold = amdvi::BringUp::Cold;
-                let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, cold);
+                let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::VtD(described) => {
                 let config = vtd::Config::new(*described);
-                let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, vtd::BringUp::Cold);
+                let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(vtd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::RiscV(firmware) => {
                 let config = riscv::Config { firmware: *firmware, last_source: 0xffff, ..Default::default() };
-                let cold = riscv::BringUp::Cold;
-                let riscv = riscv::RiscVIommu::bring_up(unit.id, registers()?, &config, &Kernel, cold);
+                let riscv = riscv::RiscVIommu::bring_up(unit.id, registers()?, &config, &Kernel, state);
                 Arc::new(riscv.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::Virtio => {

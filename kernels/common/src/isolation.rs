@@ -36,7 +36,7 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
 /// What QEMU's IOMMUs report. An SMMUv3 aborts what a blocked source does without an event (IHI 0070, 5.2, STE.Config
 /// 0b000); QEMU 10's riscv-iommu reports it without an address, and its amd-iommu never writes its event log: it takes the
 /// log for overflowed, whatever its status says.
-fn reports(drivers: &[Arc<dyn Driver>]) -> Reports {
+pub fn reports(drivers: &[Arc<dyn Driver>]) -> Reports {
     let silent = |kind| drivers.iter().any(|driver| driver.kind() == kind);
     let blocked = !["AMD-Vi", "SMMUv3", "RISC-V IOMMU"].into_iter().any(silent);
     Reports { tables: !silent("AMD-Vi"), blocked }

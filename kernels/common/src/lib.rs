@@ -6,20 +6,29 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod board;
+pub mod broken;
 pub mod checks;
 pub mod direct;
+pub mod domains;
 pub mod edu;
+pub mod hotplug;
+pub mod igb;
 pub mod iommus;
 pub mod isolation;
+pub mod left_on;
 pub mod lock;
 pub mod memory;
 pub mod pci;
 pub mod platform;
 pub mod script;
+pub mod sriov;
 pub mod stage;
 pub mod system;
+pub mod time;
 pub mod together;
 pub mod tree;
+pub mod unplug;
+pub mod virtual_functions;
 
 pub use board::{Board, off};
 pub use platform::Kernel;
@@ -33,14 +42,21 @@ use ioward::{
 use stage::Stage;
 
 /// What a kernel can be told to do, by the word that follows `run=` on its command line.
-const SUITES: &[(&str, Suite)] = &[("edu", isolation::run)];
+const SUITES: &[(&str, Suite)] = &[
+    ("edu", isolation::run),
+    ("broken", broken::run),
+    ("left-on", left_on::run),
+    ("domains", domains::run),
+    ("sriov", virtual_functions::run),
+    ("unplug", unplug::run),
+];
 /// Runs its checks on a machine whose IOMMUs have been brought up.
 type Suite = fn(&Stage, &mut Checks) -> Result<(), String>;
 
 /// What a machine's own code knows when it hands over.
 pub struct Boot {
-    /// The kernel's command line: `run=WHAT` for each thing that it is to do (`edu` where there is none); `bypass` lets every
-    /// device through, for the negative control.
+    /// The kernel's command line: `run=WHAT` for each thing that it is to do (`edu` where there is none); `break=WHAT`
+    /// breaks firmware's tables before they are read; `bypass` lets every device through, for the negative control.
     pub line: &'static str,
     /// The tables that describe IOMMUs; those that the machine does not have are empty.
     pub tables: [(Table, &'static [u8]); 3],

@@ -87,17 +87,30 @@ pub fn used() -> u32 {
     FRAMES.lock().used.iter().map(|word| word.count_ones()).sum()
 }
 
+/// How many frames are in use by others than the heap, which keeps what it has had.
+pub fn lent() -> u32 {
+    let heap = HEAP.lock().frames;
+    used() - heap
+}
+
 /// A heap: blocks of a power of two on free lists, cut from frames; large ones are frames themselves.
 struct Heap {
+    /// How many frames it has.
+    frames: u32,
     /// `free[n]`: the first free block of `1 << n` bytes, whose first word is the next.
     free: [usize; 12],
 }
 
-static HEAP: Mutex<Spin, Heap> = Mutex::from_raw(Spin::UNLOCKED, Heap { free: [0; 12] });
+static HEAP: Mutex<Spin, Heap> = Mutex::from_raw(Spin::UNLOCKED, Heap { frames: 0, free: [0; 12] });
 
 struct KernelHeap;
 #[global_allocator]
 static KERNEL_HEAP: KernelHeap = KernelHeap;
+
+/// How many frames so many bytes are.
+fn frames(bytes: usize) -> u32 {
+    bytes.div_ceil(FRAME as usize).max(1) as u32
+}
 
 fn class(layout: &Layout) -> usize {
     layout.size().max(layout.align()).max(16).next_power_of_two().trailing_zeros() as usize
@@ -109,11 +122,15 @@ unsafe impl GlobalAlloc for KernelHeap {
         let class = class(&layout);
         let mut heap = HEAP.lock();
         if class >= heap.free.len() {
-            return take(layout.size(), layout.align(), PhysAddr(u64::MAX))
-                .map_or(core::ptr::null_mut(), |at| at.0 as *mut u8);
+            let Ok(at) = take(layout.size(), layout.align(), PhysAddr(u64::MAX)) else {
+                return core::ptr::null_mut();
+            };
+            heap.frames += frames(layout.size());
+            return at.0 as *mut u8;
         }
         if heap.free[class] == 0 {
             let Ok(frame) = take(FRAME as usize, 0, PhysAddr(u64::MAX)) else { return core::ptr::null_mut() };
+            heap.frames += 1;
             for block in (frame.0 as usize..frame.0 as usize + FRAME as usize).step_by(1 << class) {
                 // SAFETY: the block lies in a frame that is ours alone.
                 unsafe { *(block as *mut usize) = heap.free[class] };
@@ -130,6 +147,7 @@ unsafe impl GlobalAlloc for KernelHeap {
         let class = class(&layout);
         let mut heap = HEAP.lock();
         if class >= heap.free.len() {
+            heap.frames -= frames(layout.size());
             // SAFETY: `alloc` took it with this length.
             return unsafe { free(PhysAddr(at as u64), layout.size()) };
         }

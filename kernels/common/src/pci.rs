@@ -6,7 +6,8 @@ use ioward::{
     discover::Bus,
     pci::{
         Bdf, ConfigAccess as _, Ecam, Topology,
-        enumerate::{Window, assign_bars, number_buses},
+        enable::enable_acs,
+        enumerate::{Assigned, Bar, Window, assign_bars, assign_virtual_bars, number_buses},
         groups::{Linux, Policy as _},
         regs,
     },
@@ -16,8 +17,10 @@ use ioward::{
 /// One segment.
 pub struct Pci {
     access: Ecam<MmioPtr>,
-    /// Every function that answers.
+    /// Every function that answers, but virtual ones.
     pub functions: Vec<Bdf>,
+    /// The registers that virtual functions share.
+    virtual_bars: Vec<Bar>,
 }
 
 impl Pci {
@@ -34,11 +37,28 @@ impl Pci {
         let access = Ecam::new(registers, 0, 0, last as u8);
         let numbering = number_buses(&access, 0, 0, last as u8);
         numbering.findings.iter().for_each(|finding| crate::say!("pci {finding}"));
-        if let Some(windows) = windows {
-            let assigned = assign_bars(&access, &numbering, windows);
+        let mut virtual_bars = Vec::new();
+        let mut note = |assigned: Assigned| {
             assigned.findings.iter().for_each(|finding| crate::say!("pci {finding}"));
+            virtual_bars.extend(assigned.bars.into_iter().filter(|bar| bar.virtual_functions != 0));
+        };
+        match windows {
+            Some(windows) => note(assign_bars(&access, &numbering, windows)),
+            // Firmware has left out those of virtual functions.
+            None => {
+                let bridges: Vec<(u8, Bdf)> =
+                    numbering.buses.iter().filter_map(|bus| Some((bus.number, bus.bridge?))).collect();
+                for function in &numbering.functions {
+                    let above = bridges.iter().find(|(bus, _)| *bus == function.bus);
+                    above
+                        .into_iter()
+                        .for_each(|(_, bridge)| note(assign_virtual_bars(&access, *bridge, *function)));
+                }
+            }
         }
-        Some(Self { access, functions: numbering.functions })
+        // Before anybody groups: what cannot be told apart depends on it.
+        enable_acs(&access, &Topology::scan(&access, 0, 0, last as u8, &[0]));
+        Some(Self { access, functions: numbering.functions, virtual_bars })
     }
 
     /// Vendor (lower half) and device (upper half).
@@ -81,9 +101,29 @@ impl Pci {
         Some(unsafe { MmioPtr::new(base, span.bytes as usize) })
     }
 
+    /// The registers of the `nth` virtual function of `physical`, from zero, behind its base address register `index`: all
+    /// of them share the physical function's register of that index, one after the other (PCI Express Base 6.0, 9.3.3.14).
+    pub fn virtual_registers(&self, physical: Bdf, index: u8, nth: usize) -> Option<MmioPtr> {
+        let of = |bar: &&Bar| bar.function == physical && bar.index == index;
+        let bar = self.virtual_bars.iter().find(of).filter(|bar| nth < bar.virtual_functions.into())?;
+        let base = NonNull::new((bar.cpu.0 + bar.bytes * nth as u64) as *mut u8)?;
+        // SAFETY: `assign_bars` or `assign_virtual_bars` put them there, and the whole bus is mapped as device memory.
+        Some(unsafe { MmioPtr::new(base, bar.bytes as usize) })
+    }
+
+    /// How configuration space is reached.
+    pub fn access(&self) -> &Ecam<MmioPtr> {
+        &self.access
+    }
+
+    /// The bus as it is now.
+    pub fn scan(&self) -> Topology {
+        Topology::scan(&self.access, 0, 0, self.access.last_bus(), &[0])
+    }
+
     /// The bus as discovery wants it: who issues requests as whom, and who cannot be told apart.
     pub fn bus(&self) -> Bus {
-        let topology = Topology::scan(&self.access, 0, 0, self.access.last_bus(), &[0]);
+        let topology = self.scan();
         Bus::of(&topology, &Linux.groups(&topology))
     }
 

@@ -49,10 +49,31 @@ pub struct Page(PhysAddr);
 impl Page {
     /// A page full of `seed`.
     pub fn new(seed: u8) -> Self {
-        let page =
-            Self(Kernel.frames(PAGE as usize, PAGE as usize, PhysAddr(1 << 32)).expect("a megabyte is free"));
+        let page = Self::zeroed();
         page.fill(seed);
         page
+    }
+
+    /// A page full of zeros.
+    pub fn zeroed() -> Self {
+        Self(Kernel.frames(PAGE as usize, PAGE as usize, PhysAddr(1 << 32)).expect("a megabyte is free"))
+    }
+
+    /// The eight bytes at `at`, below 4096 and a multiple of eight, as hardware left them.
+    pub fn read64(&self, at: usize) -> u64 {
+        // SAFETY: as for `fill`.
+        unsafe { self.word64(at).read_volatile() }
+    }
+
+    /// Writes eight bytes there.
+    pub fn write64(&self, at: usize, value: u64) {
+        // SAFETY: as for `fill`.
+        unsafe { self.word64(at).write_volatile(value) }
+    }
+
+    fn word64(&self, at: usize) -> *mut u64 {
+        assert!(at < PAGE as usize && at.is_multiple_of(8), "{at:#x} is no place of eight bytes in a page");
+        Kernel.virt(self.0).cast::<u64>().as_ptr().wrapping_add(at / 8)
     }
 
     /// Where it is.

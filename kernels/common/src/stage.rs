@@ -1,7 +1,7 @@
 //! The machine as every suite of checks finds it: firmware's facts and the bus joined, every IOMMU brought up, every source
 //! blocked; and the subsystem over all that.
 
-use crate::{Boot, iommus, pci::Pci, platform::Kernel, say};
+use crate::{Boot, broken, iommus, pci::Pci, platform::Kernel, say};
 use alloc::{
     boxed::Box,
     format,
@@ -27,6 +27,8 @@ pub struct Stage {
     pub bypass: bool,
     /// The bus, and every function on it.
     pub pci: &'static Pci,
+    /// What firmware says.
+    facts: Arc<Facts<'static>>,
     /// The bus as discovery took it.
     pub bus: Bus,
     /// What discovery made of firmware and bus.
@@ -42,7 +44,8 @@ impl Stage {
     /// As [`crate::run`].
     pub unsafe fn set(boot: &Boot) -> Result<Self, String> {
         let mut facts = Facts::new();
-        for (table, bytes) in boot.tables.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        let tables = broken::tables(boot.line, boot.tables)?;
+        for (table, bytes) in tables.iter().filter(|(_, bytes)| !bytes.is_empty()) {
             facts.read(*table, bytes);
         }
         let described = |fact: &Fact<'_>| if let Fact::PciHost(host) = fact { host.ecam } else { None };
@@ -59,7 +62,15 @@ impl Stage {
         // SAFETY: the registers that firmware names are mapped where they are.
         let drivers = unsafe { iommus::bring_up(&machine, pci) }?;
         let bypass = boot.line.split(' ').any(|word| word == "bypass");
-        Ok(Self { line: boot.line, bypass, pci, bus, machine, drivers })
+        Ok(Self { line: boot.line, bypass, pci, facts: Arc::new(facts), bus, machine, drivers })
+    }
+
+    /// The same machine once its bus has changed.
+    pub fn again(&self) -> Self {
+        let bus = self.pci.bus();
+        let machine = discover::join(&self.facts, &bus);
+        let (facts, drivers) = (self.facts.clone(), self.drivers.clone());
+        Self { facts, bus, machine, drivers, ..*self }
     }
 
     /// The IOMMU that serves a function, and as what that sees it. An error says why the function stays off.
@@ -67,33 +78,52 @@ impl Stage {
         let name = function.to_string();
         let device = self.machine.devices.iter().find(|device| device.name == name);
         let device = device.ok_or_else(|| format!("{name} was not discovered"))?;
-        if let Serving::Unserved(why) = &device.serving {
-            return Err(format!("{name} stays off, since nothing can block it: {why}"));
-        }
-        match device.sources[..] {
-            [one] => Ok(one),
-            _ => Err(format!("{name} is served by {:?}", device.sources)),
+        match (&device.serving, &device.sources[..]) {
+            (Serving::Unserved(why), _) => {
+                Err(format!("{name} stays off, since nothing can block it: {why}"))
+            }
+            (Serving::Refused, _) => Err(format!("{name} stays off: firmware contradicts itself about it")),
+            (Serving::Served, [one]) => Ok(*one),
+            (Serving::Served, several) => Err(format!("{name} is served by {several:?}")),
         }
     }
 
     /// A subsystem over all IOMMUs, and every device that they serve added to it.
     pub fn add_all(&self) -> Result<Added, String> {
         let trusted = if self.bypass { DefaultKind::Identity } else { DefaultKind::Paging };
-        let subsystem = Subsystem::with_policy(Kernel, Policy { trusted, ..Policy::default() });
+        self.add_all_under(Policy { trusted, ..Policy::default() })
+    }
+
+    /// As [`add_all`](Self::add_all), under a policy of the caller's.
+    pub fn add_all_under(&self, policy: Policy) -> Result<Added, String> {
+        let subsystem = Subsystem::with_policy(Kernel, policy);
         for driver in &self.drivers {
             subsystem.register(driver.clone()).map_err(|why| why.to_string())?;
         }
-        let mut devices = Vec::new();
-        for device in self.machine.usable() {
-            let Place::Bus(index) = device.place else { continue };
-            let Some(at) = self.bus.functions[index].at else { continue };
-            let function = Bdf::of_requester(0, at.requester);
-            let Some(desc) = device.desc(Arc::new(self.pci.control(function))) else { continue };
-            let device = subsystem.add(&desc);
-            say!("device {} {:?}", desc.name, device.status());
-            devices.push((function, device));
-        }
-        Ok(Added { subsystem, devices })
+        let mut added = Added { subsystem, devices: Vec::new() };
+        self.machine.devices.iter().for_each(|device| self.add(&mut added, device));
+        Ok(added)
+    }
+
+    fn add(&self, added: &mut Added, device: &discover::Device) {
+        let Place::Bus(index) = device.place else { return };
+        let Some(at) = self.bus.functions[index].at else { return };
+        let function = Bdf::of_requester(0, at.requester);
+        let Some(desc) = device.desc(Arc::new(self.pci.control(function))) else {
+            // Firmware contradicts itself about it: it is not to be used.
+            return self.pci.bus_master(function, false);
+        };
+        let device = added.subsystem.add(&desc);
+        say!("device {} {:?}", desc.name, device.status());
+        added.devices.push((function, device));
+    }
+
+    /// Adds a function that has come to the bus since.
+    pub fn add_late(&self, added: &mut Added, function: Bdf) -> Result<(), String> {
+        let name = function.to_string();
+        let device = self.machine.usable().find(|device| device.name == name);
+        self.add(added, device.ok_or_else(|| format!("{name} was not discovered, or is refused"))?);
+        Ok(())
     }
 }
 

@@ -139,24 +139,27 @@ impl SafeDma<'_> {
         checks.check(alloc::format!("copy-after-reset@{}", self.edu.function), self.copy().map(drop));
     }
 
-    /// Copies through the device; gives the target buffer back, and where it was mapped.
     fn copy(&self) -> Result<(Iova, FrameBuffer<Kernel>), Why> {
-        let dma: &Dma<Kernel> = self.bound.dma();
-        let buffer =
-            || FrameBuffer::new(&Kernel, PAGE as usize, PAGE as usize).map_err(|why| why.to_string());
-        let (mut from, to) = (buffer()?, buffer()?);
-        let text = b"through a mapping, by way of a device, and back again through another";
-        from.write(100, text);
-        let text_of = |why: ioward::core::MapError| Why::Mapping(why.to_string());
-        let from = Dma::map(dma, from, Direction::ToDevice).map_err(|(why, _)| text_of(why))?;
-        let to = Dma::map(dma, to, Direction::FromDevice).map_err(|(why, _)| text_of(why))?;
-        let at = to.iova();
-        self.edu.fetch(&Kernel, from.iova(), PAGE)?;
-        self.edu.store(&Kernel, at, PAGE)?;
-        from.unmap().map_err(|hung| hung.to_string())?;
-        let to = to.unmap().map_err(|hung| hung.to_string())?;
-        let mut arrived = [0; 69];
-        to.read(100, &mut arrived);
-        if arrived == *text { Ok((at, to)) } else { Err(Why::NotArrived) }
+        copy(self.bound, self.edu)
     }
+}
+
+/// Copies through the device; gives the target buffer back, and where it was mapped.
+pub fn copy(bound: &Bound<Kernel>, edu: &Edu) -> Result<(Iova, FrameBuffer<Kernel>), Why> {
+    let dma: &Dma<Kernel> = bound.dma();
+    let buffer = || FrameBuffer::new(&Kernel, PAGE as usize, PAGE as usize).map_err(|why| why.to_string());
+    let (mut from, to) = (buffer()?, buffer()?);
+    let text = b"through a mapping, by way of a device, and back again through another";
+    from.write(100, text);
+    let text_of = |why: ioward::core::MapError| Why::Mapping(why.to_string());
+    let from = Dma::map(dma, from, Direction::ToDevice).map_err(|(why, _)| text_of(why))?;
+    let to = Dma::map(dma, to, Direction::FromDevice).map_err(|(why, _)| text_of(why))?;
+    let at = to.iova();
+    edu.fetch(&Kernel, from.iova(), PAGE)?;
+    edu.store(&Kernel, at, PAGE)?;
+    from.unmap().map_err(|hung| hung.to_string())?;
+    let to = to.unmap().map_err(|hung| hung.to_string())?;
+    let mut arrived = [0; 69];
+    to.read(100, &mut arrived);
+    if arrived == *text { Ok((at, to)) } else { Err(Why::NotArrived) }
 }

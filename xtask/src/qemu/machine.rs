@@ -50,6 +50,8 @@ pub struct Machine {
     pub words: &'static str,
     /// What the kernel may have said to QEMU's monitor, word for word.
     pub monitor: &'static [&'static str],
+    /// What the kernel must say beside its checks: each is part of some line.
+    pub says: &'static [&'static str],
     /// What a run must show.
     pub expect: Expect,
 }
@@ -67,6 +69,7 @@ impl Machine {
         drives: &[],
         words: "",
         monitor: &[],
+        says: &[],
         expect: Expect::Checks { control: true },
     };
 

@@ -9,6 +9,8 @@ pub struct Outcome {
     pub checks: Vec<(String, Option<String>)>,
     /// The numbers of the last line.
     pub done: Option<(usize, usize)>,
+    /// What it said of what it found: reports, and what stays off or is refused.
+    pub said: Vec<String>,
     /// A panic, an end without a last line, a limit reached.
     pub broken: Option<String>,
 }
@@ -26,6 +28,7 @@ impl Outcome {
                 let failed = rest.split(' ').next().unwrap_or("");
                 self.done = passed.parse().ok().zip(failed.parse().ok());
             }
+            (Some("report" | "off" | "refused"), ..) => self.said.push(line.trim_end().to_owned()),
             (Some("PANIC" | "ERROR"), ..) => self.broken = Some(line.trim_end().to_owned()),
             _ => {}
         }
@@ -47,6 +50,16 @@ impl Outcome {
             Some((0, 0)) => Some("it checked nothing".into()),
             Some(_) => None,
         });
+    }
+}
+
+/// Everything that must be said has been.
+pub fn judge_said(tally: &mut Tally, machine: &str, says: &[&str], outcome: &Outcome) {
+    for words in says {
+        match outcome.said.iter().any(|line| line.contains(words)) {
+            true => tally.pass(1),
+            false => tally.fail(format!("{machine}: it does not say `{words}`: {:?}", outcome.said)),
+        }
     }
 }
 
@@ -109,6 +122,19 @@ mod tests {
         assert_eq!(failures(good, good), 1);
         assert_eq!(failures(bad, bad), 1);
         assert_eq!(failures(good, "done 0 passed 0 failed\n"), 2);
+    }
+
+    #[test]
+    fn what_must_be_said_is_missed() {
+        let outcome = outcome("report a scope names nothing\ncheck off ok\ndone 1 passed 0 failed\n");
+        let failures = |says: &[&str]| {
+            let mut tally = Tally::default();
+            judge_said(&mut tally, "m", says, &outcome);
+            tally.failures()
+        };
+        assert_eq!(failures(&["names nothing"]), 0);
+        // A check's line is not what it says.
+        assert_eq!(failures(&["names nothing", "off ok"]), 1);
     }
 
     #[test]

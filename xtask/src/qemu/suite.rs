@@ -3,7 +3,7 @@
 use super::{
     machine::{Expect, Machine},
     machines,
-    outcome::{judge, judge_control},
+    outcome::{judge, judge_control, judge_said},
     process::Run,
 };
 use crate::{
@@ -84,6 +84,7 @@ fn one(tally: &mut Tally, run: &Run<'_>) -> Row {
         Expect::Checks { control: false } => {
             let outcome = run.go();
             judge(tally, name, &outcome);
+            judge_said(tally, name, run.machine.says, &outcome);
             (outcome.passed(), outcome.checks.len(), None)
         }
         Expect::Checks { control: true } => {
@@ -94,6 +95,7 @@ fn one(tally: &mut Tally, run: &Run<'_>) -> Row {
                 (outcome, control.join().unwrap_or_default())
             });
             judge(tally, name, &outcome);
+            judge_said(tally, name, run.machine.says, &outcome);
             judge_control(tally, name, &outcome, &control);
             if tally.failures() != before {
                 println!("  log of the control: {}", bypassed.log().display());

@@ -1,5 +1,7 @@
 //! Every machine, by what the kernels do there. A file here has a list of machines, which [`all`] adds to the whole.
 
+mod broken;
+mod changes;
 mod isolation;
 
 use super::machine::Machine;
@@ -16,7 +18,7 @@ const EDU_ON_BOTH_BUSES: &[&str] = &[
 
 /// All of them, in the order in which they are run.
 pub fn all() -> impl Iterator<Item = &'static Machine> {
-    [isolation::MACHINES].into_iter().flatten()
+    [isolation::MACHINES, changes::MACHINES, broken::MACHINES].into_iter().flatten()
 }
 
 /// Their names.

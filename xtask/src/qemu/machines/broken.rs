@@ -1,0 +1,85 @@
+//! Machines whose firmware says what is not so: the kernel breaks its tables before it reads them. Each ends in words that
+//! name the cause, with every device that nobody serves turned off.
+
+use super::EDU_ON_FIRST_BUS;
+use crate::{
+    kernels::Arch,
+    qemu::machine::{Expect, Machine},
+};
+
+/// The IOMMU is in the way whatever its table says, and blocks who is not its: trusted or not, a device reaches nothing.
+const BEHIND: Expect = Expect::Checks { control: false };
+
+/// All of them.
+pub const MACHINES: &[Machine] = &[
+    Machine {
+        name: "aarch64-broken-no-iommu-map",
+        arch: Arch::Aarch64,
+        machine: "virt,iommu=smmuv3",
+        devices: EDU_ON_FIRST_BUS,
+        words: "run=broken break=no-iommu-map",
+        says: &[
+            "off 0000:00:02.0 stays off, since nothing can block it: firmware says that no IOMMU is in the way",
+        ],
+        expect: BEHIND,
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "aarch64-broken-iommu-map-to-nothing",
+        arch: Arch::Aarch64,
+        machine: "virt,iommu=smmuv3",
+        devices: EDU_ON_FIRST_BUS,
+        words: "run=broken break=iommu-map-to-nothing",
+        says: &["iommu-map: refers to 0xabcdef, where nothing fitting is"],
+        expect: BEHIND,
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "x86_64-broken-dmar-scope-of-nothing",
+        arch: Arch::X86,
+        machine: "q35,kernel-irqchip=split",
+        args: &["-device", "intel-iommu"],
+        devices: EDU_ON_FIRST_BUS,
+        words: "run=broken break=scope-of-nothing",
+        says: &[
+            "0000:00:1e.7, which is not on the bus",
+            "nothing can block it: no table names an IOMMU for it",
+        ],
+        expect: BEHIND,
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "x86_64-broken-ivrs-scope-of-nothing",
+        arch: Arch::X86,
+        machine: "q35",
+        args: &["-device", "amd-iommu,pt=off"],
+        devices: EDU_ON_FIRST_BUS,
+        words: "run=broken break=scope-of-nothing",
+        says: &[
+            "0000:00:1e.7, which is not on the bus",
+            "nothing can block it: no table names an IOMMU for it",
+        ],
+        expect: BEHIND,
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "x86_64-broken-dmar-cut",
+        arch: Arch::X86,
+        machine: "q35,kernel-irqchip=split",
+        args: &["-device", "intel-iommu"],
+        devices: EDU_ON_FIRST_BUS,
+        words: "run=broken break=cut",
+        says: &["report", "nothing can block it: no table names an IOMMU for it"],
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "x86_64-broken-registers-of-nothing",
+        arch: Arch::X86,
+        machine: "q35,kernel-irqchip=split",
+        args: &["-device", "intel-iommu"],
+        devices: EDU_ON_FIRST_BUS,
+        words: "run=broken break=registers-of-nothing",
+        expect: Expect::Refusal("VT-d@feb00000"),
+        ..Machine::PLAIN
+    },
+];
