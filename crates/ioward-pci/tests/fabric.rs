@@ -763,6 +763,22 @@ fn linux_splits_what_an_open_switch_joins() {
 }
 
 #[test]
+fn functions_of_an_ari_device_are_several_beyond_seven_too() {
+    // Function 8 has the number of device 1, function 0, and says nothing of others in its header.
+    let functions = [
+        root_port("00:01.0", 1, 1).acs(ALL, ALL).forwards_ari(),
+        endpoint("01:00.0").multi().ari(),
+        endpoint("01:01.0").ari(),
+        endpoint("01:01.1").ari(),
+    ];
+    let ari = topology(functions.clone());
+    assert!(Linux.groups(&ari).together(at("01:01.0"), at("01:01.1")));
+    // Linux compares device numbers, so that it takes function 0 to be apart from them. The fabric does not.
+    assert!(!Linux.groups(&ari).together(at("01:00.0"), at("01:01.0")));
+    assert!(Fabric::default().groups(&ari).together(at("01:00.0"), at("01:01.0")));
+}
+
+#[test]
 fn sentences_name_the_port_and_the_bits() {
     let topology = topology(switch(NOT_RR, ALL));
     let grouping = Fabric::default().groups(&topology);

@@ -78,6 +78,20 @@ fn a_sunrise_point_port_keeps_its_control_one_doubleword_on() {
 }
 
 #[test]
+fn what_is_broken_is_not_turned_on() {
+    let enabled = |id| {
+        let mut port = Config::root_port().acs(ALL, 0);
+        port.put(regs::ID, id);
+        let fabric = Fabric::new([(0x08, port.with(0, Config::endpoint().express(0)))]);
+        number_buses(&fabric, 0, 0, 255);
+        enable_acs(&fabric, &Topology::scan(&fabric, 0, 0, 255, &[0]))[0]
+    };
+    let idt = enabled(0x80b5_111d);
+    assert_eq!((idt.on, idt.refused), (AcsBits(ALL) & !AcsBits::SV, AcsBits::NONE));
+    assert_eq!(enabled(0x80b6_111d).on, AcsBits(ALL));
+}
+
+#[test]
 fn virtual_functions_are_read_though_they_have_no_vendor() {
     let mut physical = Config::endpoint().express(0).sriov(2, 1, 1, 0x1000);
     let sriov = caps::find_extended(&physical.bytes[..], regs::EXT_SRIOV).unwrap();
