@@ -86,9 +86,14 @@ fn a_walk_ends_where_the_iommu_lets_a_request_go() {
             let span = Span { start: frames, bytes: 0x1000 };
             // SAFETY: the frames are nobody else's and are never freed.
             unsafe { space.map(Iova(0x7000), span, Attributes::READ_WRITE) }.expect("nothing is there yet");
-            bound.attach_pasid(Pasid(5), &space).expect("PASIDs were granted");
-            for (pasid, at) in [(5, 0x7000), (5, 0x7ff8), (5, 0x8000), (6, 0x7000), (0xfffff, 0x7000)] {
-                add(compare(&running, index, Some(pasid), at));
+            // In different tables of a directory, too.
+            for pasid in [5, 0x45, 0xc6] {
+                bound.attach_pasid(Pasid(pasid), &space).expect("PASIDs were granted");
+            }
+            for pasid in [0, 5, 6, 0x45, 0x46, 0x85, 0xc5, 0xc6, 0x105, 0xfffff] {
+                for at in [0x7000, 0x7ff8, 0x8000] {
+                    add(compare(&running, index, Some(pasid), at));
+                }
             }
         }
     }
