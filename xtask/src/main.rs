@@ -4,12 +4,14 @@
 
 mod browser;
 mod cov;
+mod debian;
 mod fuzz;
 #[cfg(test)]
 mod hardware;
 mod json;
 mod kernels;
 mod mutate;
+mod oracle;
 #[cfg(test)]
 mod porting;
 mod qemu;
@@ -28,6 +30,7 @@ cargo xtask COMMAND
   setup             installs what the other commands need, or says what it may not and why
   test              everything that is tested; ends with `N passed, M failed`
   qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
+  oracle …          Debian's kernel on QEMU's machines, made by hand and at random: its groups must be ours
   runs              the program on the embedded machine and on a corpus of tables
   browser           the pages that the program draws, opened in Chromium and used
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
@@ -47,6 +50,8 @@ fn main() -> ExitCode {
         ["test"] => test::run(&mut tally),
         ["qemu"] => qemu::run(&mut tally, ""),
         ["qemu", filter] => qemu::run(&mut tally, filter),
+        // Its last line is its own.
+        ["oracle", ref words @ ..] => return oracle::command(words),
         ["runs"] => runs::run(&mut tally),
         ["browser"] => browser::run(&mut tally),
         ["mutate", "rules"] => mutate::rules(&mut tally),

@@ -1,7 +1,7 @@
 //! `cargo xtask setup`: what the other commands need, installed where that is allowed, named where it is not.
 
 use crate::{
-    kernels,
+    debian, kernels,
     shell::{ask, cargo, show},
     tally::Tally,
 };
@@ -40,6 +40,24 @@ const NEEDS: &[Need] = &[
         what_for: "browser",
         here: crate::browser::is_here,
         install: || apt(&["chromium", "fonts-dejavu-core"], None),
+    },
+    Need {
+        name: "Debian's kernel and busybox for x86-64",
+        what_for: "oracle",
+        here: || debian::guest(debian::Arch::Amd64).is_some(),
+        install: || debian::fetch(debian::Arch::Amd64),
+    },
+    Need {
+        name: "Debian's kernel, busybox and UEFI for aarch64",
+        what_for: "oracle",
+        here: || debian::guest(debian::Arch::Arm64).is_some(),
+        install: || debian::fetch(debian::Arch::Arm64),
+    },
+    Need {
+        name: "lspci",
+        what_for: "oracle: the same machines as text",
+        here: || ask("lspci", &["--version"]).is_some(),
+        install: || apt(&["pciutils"], None),
     },
     Need {
         name: "LLVM tools of the compiler's version",

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// The repository.
@@ -132,6 +133,53 @@ pub fn wait(child: &mut Child, limit: Duration) -> End {
     }
 }
 
+/// Runs it and hands each line of both its streams to `each` as it comes. An error of that ends it, and so does the limit.
+/// How it ends of itself does not matter.
+pub fn each_line(
+    mut command: Command,
+    limit: Duration,
+    mut each: impl FnMut(&str) -> Result<(), String>,
+) -> Result<(), String> {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| format!("{}: {error}", line(&command)))?;
+    let (send, receive) = mpsc::channel::<String>();
+    let streams: [Option<Box<dyn std::io::Read + Send>>; 2] = [
+        child.stdout.take().map(|out| Box::new(out) as _),
+        child.stderr.take().map(|err| Box::new(err) as _),
+    ];
+    for stream in streams.into_iter().flatten() {
+        let send = send.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                let _ = send.send(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+    }
+    drop(send);
+    let start = Instant::now();
+    let end = loop {
+        let left = limit.saturating_sub(start.elapsed());
+        match receive.recv_timeout(left) {
+            // One that never stops talking meets the limit too.
+            Ok(line) if !left.is_zero() => {
+                if let Err(why) = each(&line) {
+                    break Err(why);
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
+            Ok(_) | Err(mpsc::RecvTimeoutError::Timeout) => {
+                break Err(format!("still running after {} s", limit.as_secs()));
+            }
+        }
+    };
+    if end.is_err() {
+        let _ = child.kill();
+    }
+    // It may have closed its streams and gone on.
+    wait(&mut child, limit.saturating_sub(start.elapsed()));
+    end
+}
+
 /// The repository's Rust sources below `folder`.
 pub fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -213,5 +261,26 @@ mod tests {
     fn a_program_that_never_ends_is_ended() {
         let mut child = Command::new("sleep").arg("60").spawn().expect("every system has sleep");
         assert_eq!(wait(&mut child, Duration::from_millis(50)), End::Timeout);
+    }
+
+    fn script(script: &str, each: impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        each_line(command, Duration::from_millis(500), each)
+    }
+
+    #[test]
+    fn both_streams_are_read_and_every_run_ends() {
+        let mut lines = Vec::new();
+        let mut keep = |line: &str| {
+            lines.push(line.to_owned());
+            Ok(())
+        };
+        assert_eq!(script("echo out; sleep 0.1; echo err >&2; exit 3", &mut keep), Ok(()));
+        assert_eq!(lines, ["out", "err"]);
+        assert!(script("exec sleep 60", |_| Ok(())).is_err_and(|why| why.contains("still running")));
+        assert!(script("exec yes", |_| Ok(())).is_err_and(|why| why.contains("still running")));
+        assert_eq!(script("echo x; exec sleep 60", |line| Err(line.into())), Err("x".into()));
+        assert_eq!(script("exec >&- 2>&-; exec sleep 60", |_| Ok(())), Ok(()));
     }
 }

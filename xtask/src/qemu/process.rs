@@ -6,12 +6,11 @@ use super::{
     monitor::Monitor,
     outcome::Outcome,
 };
+use crate::shell::{each_line, line};
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long one machine may run.
 const LIMIT: Duration = Duration::from_secs(90);
@@ -56,7 +55,7 @@ impl Run<'_> {
         let command = self.machine.command(self.kernel, self.bypass, &images, socket);
         let log = self.log();
         let mut log = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
-        let _ = writeln!(log, "$ {}", crate::shell::line(&command));
+        let _ = writeln!(log, "$ {}", line(&command));
         let name = format!("{}{}", self.machine.name, if self.bypass { " bypassed" } else { "" });
         let mut said = Vec::new();
         each_line(command, LIMIT, |line| {
@@ -79,72 +78,5 @@ impl Run<'_> {
         })?;
         // QEMU has ended: the files are what the drives hold.
         said.iter().try_for_each(|about| image::check(&images, about))
-    }
-}
-
-/// Runs a command and hands each line of its output to `each`, whose error ends it, as the limit does.
-fn each_line(
-    mut command: Command,
-    limit: Duration,
-    mut each: impl FnMut(&str) -> Result<(), String>,
-) -> Result<(), String> {
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let mut child = child.map_err(|error| format!("{}: {error}", crate::shell::line(&command)))?;
-    let (send, receive) = mpsc::channel::<String>();
-    let streams: [Option<Box<dyn std::io::Read + Send>>; 2] = [
-        child.stdout.take().map(|out| Box::new(out) as _),
-        child.stderr.take().map(|err| Box::new(err) as _),
-    ];
-    for stream in streams.into_iter().flatten() {
-        let send = send.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                let _ = send.send(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
-    }
-    drop(send);
-    let start = Instant::now();
-    let end = loop {
-        match receive.recv_timeout(limit.saturating_sub(start.elapsed())) {
-            Ok(line) => {
-                if let Err(why) = each(&line) {
-                    break Err(why);
-                }
-            }
-            Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
-            Err(mpsc::RecvTimeoutError::Timeout) => {
-                break Err(format!("still running after {} s", limit.as_secs()));
-            }
-        }
-    };
-    if end.is_err() {
-        let _ = child.kill();
-    }
-    let _ = child.wait();
-    end
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(script: &str, each: impl FnMut(&str) -> Result<(), String>) -> Result<(), String> {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", script]);
-        each_line(command, Duration::from_millis(500), each)
-    }
-
-    #[test]
-    fn both_streams_are_read_and_every_run_ends() {
-        let mut lines = Vec::new();
-        let mut keep = |line: &str| {
-            lines.push(line.to_owned());
-            Ok(())
-        };
-        assert_eq!(shell("echo out; sleep 0.1; echo err >&2", &mut keep), Ok(()));
-        assert_eq!(lines, ["out", "err"]);
-        assert!(shell("exec sleep 60", |_| Ok(())).is_err_and(|why| why.contains("still running")));
-        assert_eq!(shell("echo x; exec sleep 60", |line| Err(line.into())), Err("x".into()));
     }
 }
