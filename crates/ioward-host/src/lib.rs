@@ -49,7 +49,7 @@ pub mod snapshot;
 pub mod sysfs;
 
 pub use agreement::{Agreement, Disagreement};
-pub use chain::{Split, chain, splits};
+pub use chain::{Split, Ways, splits};
 pub use check::check;
 pub use error::{Degraded, Nothing, ReadError};
 pub use files::bytes as file_bytes;

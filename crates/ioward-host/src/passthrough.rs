@@ -7,9 +7,12 @@
 use ioward::{
     core::RegionKind,
     discover::{self, Place, Serving},
-    pci::{Bdf, Function, Topology, class, groups::Grouping},
+    pci::{Bdf, BusId, Function, Topology, class, groups::Grouping},
 };
 use std::collections::BTreeMap;
+
+/// The most companions of a function that are named. The group has all of them.
+pub const MOST_NAMED: usize = 64;
 
 /// Whether a function can be given to a guest.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,7 +26,7 @@ pub enum Passthrough {
     Alone,
     /// It can, together with these other functions of the same device.
     With(Vec<Bdf>),
-    /// Only together with these other devices, which nobody wants to give away with it.
+    /// Only together with these other devices (the first [`MOST_NAMED`]), which nobody wants to give away with it.
     Shared(Vec<Bdf>),
     /// Firmware requires that it reaches a region of memory at all times, so Linux does not give it away.
     Required {
@@ -73,16 +76,21 @@ pub fn is_system(topology: &Topology, index: usize) -> bool {
 
 /// Whether two functions are of one device: functions of a slot, virtual functions and their physical one.
 pub fn same_device(topology: &Topology, one: Bdf, other: Bdf) -> bool {
-    let physical = |at| topology.find(at).map(|index| topology.physical(index).unwrap_or(index));
-    let (Some(one), Some(other)) = (physical(one), physical(other)) else { return false };
-    let (one, other) = (topology.functions()[one].at, topology.functions()[other].at);
-    one.on() == other.on() && one.device() == other.device()
+    let (Some(one), Some(other)) = (topology.find(one), topology.find(other)) else { return false };
+    device_of(topology, one) == device_of(topology, other)
 }
 
-/// Whether somebody who gives `at` to a guest would not want to give `other` with it.
-fn is_stranger(topology: &Topology, at: Bdf, other: Bdf) -> bool {
-    !same_device(topology, at, other)
-        || topology.find(other).is_some_and(|index| is_chipset(&topology.functions()[index]))
+/// How many functions of a device are in a group.
+#[derive(Clone, Copy, Default)]
+struct Alike {
+    functions: usize,
+    chipset: usize,
+}
+
+/// What functions of one device have in common: the bus and slot of the physical function.
+fn device_of(topology: &Topology, index: usize) -> (BusId, u8) {
+    let at = topology.functions()[topology.physical(index).unwrap_or(index)].at;
+    (at.on(), at.device())
 }
 
 /// Of every function that has a group. `found`: who serves it; a machine without any IOMMU in its tables is taken as one
@@ -99,8 +107,15 @@ pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -
         let functions = group.members.iter().filter_map(|&at| Some((at, topology.find(at)?)));
         let active: Vec<(Bdf, usize)> =
             functions.filter(|&(_, index)| !is_passive(&topology.functions()[index])).collect();
+        let mut devices: BTreeMap<(BusId, u8), Alike> = BTreeMap::new();
+        for &(_, index) in &active {
+            let alike = devices.entry(device_of(topology, index)).or_default();
+            alike.functions += 1;
+            alike.chipset += usize::from(is_chipset(&topology.functions()[index]));
+        }
         for &at in &group.members {
-            let Some(&(_, index)) = active.iter().find(|(other, _)| *other == at) else {
+            let active_at = active.binary_search_by_key(&at, |(other, _)| *other).ok();
+            let Some(&(_, index)) = active_at.and_then(|place| active.get(place)) else {
                 verdicts.insert(at, Passthrough::NoDevice);
                 continue;
             };
@@ -108,10 +123,19 @@ pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -
                 verdicts.insert(at, Passthrough::System);
                 continue;
             }
-            let others: Vec<Bdf> =
-                active.iter().map(|(other, _)| *other).filter(|other| *other != at).collect();
-            let strangers: Vec<Bdf> =
-                others.iter().copied().filter(|other| is_stranger(topology, at, *other)).collect();
+            let own = device_of(topology, index);
+            let is_stranger = |&(_, other): &(Bdf, usize)| {
+                device_of(topology, other) != own || is_chipset(&topology.functions()[other])
+            };
+            // Only the functions of one device are looked through one by one.
+            let alike = devices.get(&own).copied().unwrap_or_default();
+            let has_strangers = alike.functions != active.len() || alike.chipset != 0;
+            let mut others: Vec<Bdf> = Vec::new();
+            if has_strangers || alike.functions > 1 {
+                let wanted =
+                    active.iter().filter(|other| other.0 != at && is_stranger(other) == has_strangers);
+                others.extend(wanted.map(|(other, _)| *other).take(MOST_NAMED));
+            }
             let device = serving.get(&index).filter(|_| !found.iommus.is_empty());
             let required = device.and_then(|device| {
                 let hard = |kind| matches!(kind, RegionKind::Required { relaxable: false, .. });
@@ -124,7 +148,7 @@ pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -
                     first: region.span.start.0,
                     last: region.span.start.0.saturating_add(region.span.bytes.saturating_sub(1)),
                 },
-                _ if !strangers.is_empty() => Passthrough::Shared(strangers),
+                _ if has_strangers => Passthrough::Shared(others),
                 _ if !others.is_empty() => Passthrough::With(others),
                 _ => Passthrough::Alone,
             };

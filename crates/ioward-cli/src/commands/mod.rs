@@ -17,6 +17,7 @@ pub mod tables;
 pub mod walk;
 pub mod whatif;
 
+use crate::show::progress;
 use clap::Subcommand;
 use ioward_host::{Machine, Nothing};
 use std::{io, path::Path};
@@ -81,7 +82,14 @@ impl Command {
 
 /// Reads the machine that a command is about; none, and told why, where nothing of it can be read.
 pub fn machine(path: Option<&Path>) -> Option<Machine> {
-    match Machine::read(path) {
+    let mut line = progress::Line::new();
+    match path {
+        Some(path) => line.show(format_args!("reading {}", path.display())),
+        None => line.show(format_args!("reading this machine")),
+    }
+    let read = Machine::read(path);
+    line.clear();
+    match read {
         Ok(machine) => Some(machine),
         Err(Nothing(errors)) => {
             for error in errors {

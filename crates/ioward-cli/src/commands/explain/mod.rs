@@ -7,7 +7,7 @@ mod text;
 mod words;
 
 use super::{BROKEN, groups::PolicyName, machine};
-use crate::show::{Catalogue, Style, output};
+use crate::show::{Catalogue, Style, output, progress};
 use clap::Args;
 use std::{io, path::PathBuf};
 use study::Study;
@@ -52,7 +52,10 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
             return Ok(BROKEN);
         }
     };
+    let mut line = progress::Line::new();
+    line.show(format_args!("trying what would free {}", book.at(device)));
     let study = Study::of(&machine, device, arguments.policy == PolicyName::Linux);
+    line.clear();
     if arguments.json {
         output::json(&json::Document::of(&book, &study))?;
     } else {

@@ -8,7 +8,7 @@ use ioward::pci::{
         remedy::{Advice, advise},
     },
 };
-use ioward_host::{Machine, Passthrough, chain, passthrough};
+use ioward_host::{Machine, Passthrough, Ways, passthrough};
 
 /// Others of a device's group that the same facts tie to it.
 pub struct Tied {
@@ -96,14 +96,10 @@ impl Study {
 
 /// Members by what ties them to a device.
 fn tied(group: &Group, device: Bdf, wanted: impl Fn(Bdf) -> bool) -> Vec<Tied> {
+    let ways = Ways::from(group, device);
     let mut all: Vec<Tied> = Vec::new();
     for &member in group.members.iter().filter(|&&member| wanted(member)) {
-        let mut causes: Vec<Cause> = Vec::new();
-        for cause in chain(group, device, member).iter().flat_map(|reason| &reason.causes) {
-            if !causes.contains(cause) {
-                causes.push(*cause);
-            }
-        }
+        let causes = ways.causes_to(member);
         match all.iter_mut().find(|tied| tied.causes == causes) {
             Some(tied) => tied.members.push(member),
             None => all.push(Tied { members: vec![member], causes }),
