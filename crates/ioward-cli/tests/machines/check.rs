@@ -75,7 +75,19 @@ type Broken<'a> = (&'a str, &'a dyn Fn(&Path), u8, &'a str);
 /// Each thing that can be wrong, put into the machine that has nothing wrong.
 #[test]
 fn each_danger_is_found_and_named() {
-    let broken: [Broken<'_>; 12] = [
+    let broken: [Broken<'_>; 13] = [
+        (
+            "apic",
+            &|root| {
+                // The scope of the I/O APIC becomes one of a timer.
+                let mut table = dmar(1, false);
+                table[64] = 4;
+                table[9] = table[9].wrapping_sub(1);
+                write(&root.join("firmware/acpi/tables/DMAR"), table);
+            },
+            1,
+            "io-apic-unnamed",
+        ),
         (
             "off",
             &|root| {
