@@ -11,7 +11,10 @@ use ioward::{
     pci::groups::{Fabric, Grouping, Linux, Policy},
     pci::topology::Index,
 };
-use ioward_host::{Machine, Origin};
+use ioward_host::{
+    Machine, Origin,
+    names::{self, Names},
+};
 use std::{
     collections::BTreeMap,
     io,
@@ -85,6 +88,7 @@ fn draw(machine: &Machine, groupings: &[Grouping; 2]) -> String {
             served.insert(*index, unit);
         }
     }
+    let names = Names::system();
     let [linux, fabric] = groupings;
     let mut notes: Vec<String> = machine.degraded.iter().map(ToString::to_string).collect();
     notes.extend(machine.unread.iter().map(ToString::to_string));
@@ -92,18 +96,18 @@ fn draw(machine: &Machine, groupings: &[Grouping; 2]) -> String {
         title: title(&machine.origin),
         topology: &machine.topology,
         views: [View { name: Linux.name(), grouping: linux }, View { name: "fabric", grouping: fabric }],
-        words: &|index| words(machine, index),
+        words: &|index| words(machine, &names, index),
         iommus: found.iommus.iter().map(|unit| unit.name.clone()).collect(),
         served,
         notes,
     })
 }
 
-fn words(machine: &Machine, index: Index) -> Words {
+fn words(machine: &Machine, names: &Names, index: Index) -> Words {
     let function = &machine.topology.functions()[index];
     Words {
-        name: function.name.clone(),
-        class: function.class.map_or(String::new(), |class| format!("class {class:04x}")),
+        name: names.function(function),
+        class: names::class(function),
         driver: function.driver.clone().unwrap_or_default(),
     }
 }

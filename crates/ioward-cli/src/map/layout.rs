@@ -87,9 +87,18 @@ pub enum Item<'a> {
         y: u32,
         /// How many nodes are above it.
         depth: u32,
-        /// What is above it: the bridge, or the physical function.
-        above: Option<Index>,
+        /// What is above it.
+        above: Above,
     },
+}
+
+/// What is above a node.
+#[derive(Clone, Copy)]
+pub enum Above {
+    /// A root bus, all of which this IOMMU serves, if it is one.
+    Bus(Option<usize>),
+    /// A bridge, or a physical function.
+    Node(Index),
 }
 
 /// The height of a node.
@@ -108,7 +117,7 @@ pub fn layout(roots: &[Root]) -> Layout<'_> {
         let mut from = HEADING - 7;
         for (number, node) in root.nodes.iter().enumerate() {
             let anchor = y + ANCHOR;
-            y = layout.node(&mut piece, node, None, (MARGIN, y), 0);
+            y = layout.node(&mut piece, node, Above::Bus(root.unit), (MARGIN, y), 0);
             let last = number + 1 == root.nodes.len();
             if last || y > PIECE {
                 let to = if last { anchor } else { y };
@@ -128,7 +137,7 @@ impl<'a> Layout<'a> {
         &mut self,
         piece: &mut Piece<'a>,
         node: &'a Node,
-        above: Option<Index>,
+        above: Above,
         (bus, y): (u32, u32),
         depth: u32,
     ) -> u32 {
@@ -145,7 +154,7 @@ impl<'a> Layout<'a> {
             let (mut below, mut last) = (y, anchor);
             for child in &node.below {
                 last = below + ANCHOR;
-                below = self.node(piece, child, Some(node.first()), (bus, below), depth + 1);
+                below = self.node(piece, child, Above::Node(node.first()), (bus, below), depth + 1);
             }
             if last > anchor {
                 piece.items.push(Item::Bus { x: bus, from: anchor, to: last, virtual_: false });
@@ -164,7 +173,7 @@ impl<'a> Layout<'a> {
                     x: to,
                     y: bottom,
                     depth: depth + 1,
-                    above: Some(node.first()),
+                    above: Above::Node(node.first()),
                 });
                 self.nodes_width = self.nodes_width.max(to + NODE);
                 bottom += height(one) + GAP;

@@ -13,7 +13,6 @@
 //! | [`styles`] | a colour and a pattern for each group of two or more |
 //! | [`svg`] | one policy's drawing; also as a file of its own, for documents |
 //! | [`page`], [`prose`] | the page, and the text of it: findings, reasons, every function |
-//! | [`short`] | names short enough for a drawing |
 //! | [`escape`] | text from outside, before it becomes part of a page |
 //!
 //! The figures of `docs/groups.md` are drawn by the same code (`figures.rs`, in tests).
@@ -26,7 +25,6 @@ mod layout;
 mod page;
 mod prose;
 mod scene;
-mod short;
 mod styles;
 mod svg;
 mod view;

@@ -1,12 +1,13 @@
 //! The text of the page: what was found, why each group is one, and every function. It is what a reader without a
 //! picture reads, what the script's panel shows, and what is printed.
 
-use super::{Subject, escape::Text, short, styles::Style, view::Seen};
+use super::{Subject, escape::Text, styles::Style, view::Seen};
 use ioward::pci::{
     Bdf, Fact, PortType,
     groups::{Group, Reason, differences},
     topology::Index,
 };
+use ioward_host::names::brief;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
@@ -140,7 +141,7 @@ impl Prose<'_, '_> {
         group.reasons.iter().for_each(|reason| reasons.entry(reason.member).or_default().push(reason));
         for at in &group.members {
             let name = self.subject.topology.find(*at).map(|index| (self.subject.words)(index).name);
-            let name = short::name(&name.unwrap_or_default());
+            let name = brief(&name.unwrap_or_default());
             let _ = write!(out, "<li>{} {}", link(*at), Text(&name));
             let own = reasons.remove(at).unwrap_or_default();
             if !own.is_empty() {

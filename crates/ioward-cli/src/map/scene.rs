@@ -51,6 +51,8 @@ impl Node {
 pub struct Root {
     /// What is written above it.
     pub heading: String,
+    /// The IOMMU that serves all of it, if it is one.
+    pub unit: Option<usize>,
     /// What is on it.
     pub nodes: Vec<Node>,
 }
@@ -80,7 +82,14 @@ pub fn roots(subject: &Subject<'_>) -> Vec<Root> {
     roots
         .map(|(number, bus)| {
             let what = if bus.orphan { "bus without a way to it" } else { "root bus" };
-            Root { heading: format!("{what} {}", bus.id), nodes: scene.bus(number) }
+            let nodes = scene.bus(number);
+            let mut units: Vec<usize> =
+                nodes.iter().filter_map(|node| subject.served.get(&node.first()).copied()).collect();
+            units.dedup();
+            let unit = if let [unit] = units[..] { Some(unit) } else { None };
+            let served =
+                unit.map_or(String::new(), |unit| format!(" · IOMMU {unit}, {}", subject.iommus[unit]));
+            Root { heading: format!("{what} {}{served}", bus.id), unit, nodes }
         })
         .collect()
 }

@@ -3,13 +3,13 @@
 use super::{
     Subject, Words,
     escape::{Text, clip},
-    layout::{ANCHOR, Item, Layout, NODE, Piece, height},
+    layout::{ANCHOR, Above, Item, Layout, NODE, Piece, height},
     scene::Node,
-    short,
     styles::Style,
     view::Seen,
 };
 use ioward::pci::{Bdf, topology::Index};
+use ioward_host::names::brief;
 use std::{collections::BTreeSet, fmt::Write as _};
 
 /// The rules of the drawing, for pages and for files of their own.
@@ -98,7 +98,7 @@ impl Drawing<'_, '_> {
         self.subject.topology.functions()[index].at
     }
 
-    fn node(&self, node: &Node, above: Option<Index>, (x, y): (u32, u32), depth: u32, out: &mut String) {
+    fn node(&self, node: &Node, above: Above, (x, y): (u32, u32), depth: u32, out: &mut String) {
         let at = self.at(node.first());
         let group = self.seen.group(at);
         let style = group.and_then(|group| self.seen.styles.get(&group.id));
@@ -186,7 +186,7 @@ impl Drawing<'_, '_> {
             let room = self.width().saturating_sub(x + NODE + 10);
             let most = (room as f32 / LETTER) as usize;
             let words = (self.subject.words)(node.first());
-            let words = Words { name: short::name(&words.name), ..words };
+            let words = Words { name: brief(&words.name), ..words };
             let first = if words.name.is_empty() { words.class.clone() } else { words.name };
             let parts = match node.bridge {
                 true => ["nothing below it", "", ""],
@@ -207,11 +207,13 @@ impl Drawing<'_, '_> {
     }
 
     /// The number of its IOMMU, where that differs from that of what is above.
-    fn served(&self, node: &Node, above: Option<Index>, out: &mut String) {
-        let unit = self.subject.served.get(&node.first());
-        if let Some(unit) =
-            unit.filter(|unit| above.and_then(|above| self.subject.served.get(&above)) != Some(unit))
-        {
+    fn served(&self, node: &Node, above: Above, out: &mut String) {
+        let served = &self.subject.served;
+        let known = match above {
+            Above::Bus(unit) => unit,
+            Above::Node(index) => served.get(&index).copied(),
+        };
+        if let Some(&unit) = served.get(&node.first()).filter(|&&unit| Some(unit) != known) {
             let _ = write!(
                 out,
                 "<circle class=\"unit\" cx=\"-6\" cy=\"{ANCHOR}\" r=\"5.5\"/><text class=\"unit\" x=\"-6\" y=\"18\">{unit}</text>"

@@ -280,3 +280,47 @@ fn ten_thousand_functions_make_a_page_of_bounded_size() {
     let entries: BTreeSet<&str> = entries.collect();
     assert!(topology.functions().iter().all(|function| entries.contains(&*function.at.to_string())));
 }
+
+/// The contrast of two colours `#rgb` or `#rrggbb` (WCAG 2.2, "contrast ratio").
+fn contrast(one: &str, other: &str) -> f64 {
+    let luminance = |colour: &str| {
+        let digits = colour.trim_start_matches('#');
+        let wide: String = match digits.len() {
+            3 => digits.chars().flat_map(|digit| [digit, digit]).collect(),
+            _ => digits.to_owned(),
+        };
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&wide[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * channel(0) + 0.7152 * channel(2) + 0.0722 * channel(4)
+    };
+    let (one, other) = (luminance(one), luminance(other));
+    (one.max(other) + 0.05) / (one.min(other) + 0.05)
+}
+
+#[test]
+fn text_can_be_read_on_every_colour_by_day_and_by_night() {
+    let rules = svg::RULES;
+    let night = rules.find("@media").expect("there are colours for the night");
+    let value = |text: &str, name: &str| {
+        let from = text.find(&format!("{name}: #")).unwrap_or_else(|| panic!("{name}")) + name.len() + 2;
+        text[from..].split(';').next().unwrap().to_owned()
+    };
+    let tints = |text: &str| -> Vec<String> {
+        let parts = text.split("--tint: ").skip(1).map(|rest| rest.split(';').next().unwrap().to_owned());
+        parts.collect()
+    };
+    let all = tints(rules);
+    assert_eq!(all.len(), 2 * usize::from(styles::COLOURS));
+    for (part, tints) in [(rules, &all[..7]), (&rules[night..], &all[7..])] {
+        let paper = value(part, "--paper");
+        for ground in tints.iter().chain([&paper]) {
+            for text in ["--ink", "--soft", "--bad"] {
+                let ratio = contrast(&value(part, text), ground);
+                assert!(ratio >= 4.5, "{text} on {ground}: {ratio:.2}");
+            }
+        }
+        assert!(contrast(&value(part, "--find"), &paper) >= 4.5);
+    }
+}
