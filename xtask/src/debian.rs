@@ -44,6 +44,9 @@ impl Arch {
 const WANTED: &[&str] = &[
     "./boot/vmlinuz-*",
     "*/drivers/pci/pci-pf-stub.ko.xz",
+    "*/drivers/nvme/common/nvme-auth.ko.xz",
+    "*/drivers/nvme/host/nvme-core.ko.xz",
+    "*/drivers/nvme/host/nvme.ko.xz",
     "./bin/busybox",
     "./usr/bin/busybox",
     "./usr/share/qemu-efi-aarch64/QEMU_EFI.fd",
@@ -80,6 +83,12 @@ pub fn guest(arch: Arch) -> Option<Guest> {
         stub: named(&|name| name == "pci-pf-stub.ko.xz")?,
         firmware,
     })
+}
+
+/// A module of the kernel's that has been fetched for an architecture, compressed.
+pub fn module(arch: Arch, name: &str) -> Option<PathBuf> {
+    let file = format!("{name}.ko.xz");
+    files(&unpacked(arch)).into_iter().find(|path| path.file_name().is_some_and(|found| *found == *file))
 }
 
 /// Fetches it.

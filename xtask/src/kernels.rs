@@ -1,7 +1,7 @@
 //! Builds the kernels with whichever compiler can: one with the target's own libraries, or one that builds `core` itself.
 
 use crate::shell::{ask, cargo, root, show, target};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// An architecture with a kernel.
@@ -77,10 +77,15 @@ fn linker() -> Option<&'static str> {
     ["ld.lld", "/usr/bin/ld.lld"].into_iter().find(|name| ask(name, &["--version"]).is_some())
 }
 
-/// Builds a kernel and tells where it is.
+/// Builds an architecture's kernel and tells where it is.
 pub fn build(arch: Arch) -> Result<PathBuf, String> {
+    build_program(arch, &format!("kernel-{}", arch.name()))
+}
+
+/// Builds a program of the kernels' workspace and tells where it is.
+pub fn build_program(arch: Arch, name: &str) -> Result<PathBuf, String> {
     let folder = target().join("kernels");
-    let args = ["build", "--release", "-p", &format!("kernel-{}", arch.name()), "--target", arch.triple()];
+    let args = ["build", "--release", "-p", name, "--target", arch.triple()];
     let mut flags = vec!["-Crelocation-model=static".to_owned()];
     let mut command = match toolchain(arch)? {
         Toolchain::Rustup => {
@@ -102,6 +107,6 @@ pub fn build(arch: Arch) -> Result<PathBuf, String> {
     command.env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS").env_remove("LD_LIBRARY_PATH");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     show(&mut command)?;
-    let kernel = folder.join(arch.triple()).join("release").join(format!("kernel-{}", arch.name()));
-    if Path::new(&kernel).exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
+    let kernel = folder.join(arch.triple()).join("release").join(name);
+    if kernel.exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
 }

@@ -55,7 +55,23 @@ global_asm!(
     "b.hs 3f",
     "stp xzr, xzr, [x1], #16",
     "b 2b",
-    "3: adrp x1, BOOT_TABLE",
+    "3: msr tpidr_el1, xzr", // the number of this CPU
+    "adrp x3, main",
+    "add x3, x3, :lo12:main",
+    "b 5f",
+    // The second CPU, from PSCI's CPU_ON: as the first one, without memory to clear.
+    ".global second_start",
+    "second_start:",
+    "msr daifset, #0xf",
+    "adrp x1, second_stack_top",
+    "add x1, x1, :lo12:second_stack_top",
+    "mov sp, x1",
+    "mov x1, #1",
+    "msr tpidr_el1, x1",
+    "adrp x3, second_main",
+    "add x3, x3, :lo12:second_main",
+    // The MMU; then to where x3 says.
+    "5: adrp x1, BOOT_TABLE",
     "msr ttbr0_el1, x1",
     "ldr x1, ={mair}",
     "msr mair_el1, x1",
@@ -72,7 +88,7 @@ global_asm!(
     "orr x1, x1, x2",
     "msr sctlr_el1, x1",
     "isb",
-    "bl main",
+    "blr x3",
     "4: wfi",
     "b 4b",
     // Every exception is a mistake of ours: say which and stop.

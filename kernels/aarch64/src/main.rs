@@ -8,7 +8,7 @@ use core::arch::asm;
 use ioward::types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, say, tree};
 
-static BOARD: Board = Board { put, nanos, off };
+static BOARD: Board = Board { put, nanos, off, cpu, start, instructions };
 
 /// The PL011's data and flag registers, where QEMU's `virt` machine has them.
 const UART: usize = 0x900_0000;
@@ -34,6 +34,54 @@ fn off() -> ! {
     unsafe { asm!("hvc #0", in("x0") 0x8400_0008_u64, options(noreturn)) }
 }
 
+/// What `boot.rs` puts into the register for it.
+fn cpu() -> usize {
+    let number;
+    // SAFETY: reads the thread register of EL1.
+    unsafe { asm!("mrs {}, tpidr_el1", out(reg) number, options(nomem, nostack, preserves_flags)) };
+    number
+}
+
+/// Makes the first counter of the performance monitors count instructions (Arm ARM, D13: event 0x8, INST_RETIRED). QEMU
+/// counts them where its time is counted in them.
+fn count_instructions() {
+    // SAFETY: registers of the performance monitors, which nobody else uses.
+    unsafe {
+        asm!(
+            "msr pmevtyper0_el0, {event}",
+            "msr pmcntenset_el0, {first}",
+            "msr pmcr_el0, {first}",
+            "isb",
+            event = in(reg) 8_u64,
+            first = in(reg) 1_u64,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+}
+
+fn instructions() -> u32 {
+    let count: u64;
+    // SAFETY: reads the counter.
+    unsafe { asm!("isb", "mrs {}, pmevcntr0_el0", out(reg) count, options(nomem, nostack, preserves_flags)) };
+    count as u32
+}
+
+/// PSCI's CPU_ON (Arm DEN 0022, 5.6) for the CPU whose affinity is 1; it starts at `second_start` without its MMU.
+fn start() -> bool {
+    unsafe extern "C" {
+        fn second_start();
+    }
+    let (mut result, entry) = (0xc400_0003_u64, second_start as *const () as u64);
+    // SAFETY: the entry is this kernel's own, and has a stack of its own.
+    unsafe { asm!("hvc #0", inout("x0") result, in("x1") 1_u64, in("x2") entry, in("x3") 0_u64) };
+    result == 0
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn second_main() -> ! {
+    kernel::cpus::second()
+}
+
 #[unsafe(no_mangle)]
 extern "C" fn exception(esr: u64, elr: u64, far: u64) -> ! {
     say!("PANIC exception: ESR {esr:#x} at {elr:#x}, address {far:#x}");
@@ -47,6 +95,7 @@ unsafe extern "C" {
 #[unsafe(no_mangle)]
 extern "C" fn main(tree: u64) -> ! {
     kernel::board::set(&BOARD);
+    count_instructions();
     // SAFETY: the boot protocol puts a device tree at x0; its second word is its length (Devicetree 0.4, 5.2).
     let length = unsafe { u32::from_be_bytes(*((tree + 4) as *const [u8; 4])) };
     // SAFETY: as above.

@@ -1,7 +1,9 @@
-//! The four things that only the machine's own code can do, and what prints with them.
+//! The few things that only the machine's own code can do, and what prints with them.
 
+use crate::lock::Spin;
 use core::fmt;
 use core::sync::atomic::{AtomicPtr, Ordering};
+use ioward::types::Mutex;
 
 /// What each kernel's `main.rs` gives to the shared code.
 pub struct Board {
@@ -11,6 +13,26 @@ pub struct Board {
     pub nanos: fn() -> u64,
     /// Ends the machine.
     pub off: fn() -> !,
+    /// The number of the CPU that asks: 0 for the one that booted.
+    pub cpu: fn() -> usize,
+    /// Starts the second CPU, which goes to [`crate::cpus::second`]. False where there is none, or this kernel cannot.
+    pub start: fn() -> bool,
+    /// Instructions that this CPU has run, modulo 2^32; always 0 where nothing counts them.
+    pub instructions: fn() -> u32,
+}
+
+impl Board {
+    /// What a kernel has that runs on one CPU and counts nothing: for all that it does not say of itself.
+    pub const ALONE: Self = Self {
+        put: |_| {},
+        nanos: || 0,
+        off: || loop {
+            core::hint::spin_loop();
+        },
+        cpu: || 0,
+        start: || false,
+        instructions: || 0,
+    };
 }
 
 static BOARD: AtomicPtr<Board> = AtomicPtr::new(core::ptr::null_mut());
@@ -48,17 +70,26 @@ impl fmt::Write for Console {
     }
 }
 
+/// Whoever prints a line has the console until the line is done.
+static LINE: Mutex<Spin, ()> = Mutex::from_raw(Spin::UNLOCKED, ());
+
+/// Prints a line: what [`say`](crate::say) stands for.
+pub fn line(text: fmt::Arguments<'_>) {
+    use fmt::Write as _;
+    let _line = LINE.lock();
+    let _ = writeln!(Console, "{text}");
+}
+
 /// Prints a line on the board's console.
 #[macro_export]
 macro_rules! say {
-    ($($arg:tt)*) => {{
-        use core::fmt::Write as _;
-        let _ = writeln!($crate::board::Console, $($arg)*);
-    }};
+    ($($arg:tt)*) => { $crate::board::line(format_args!($($arg)*)) };
 }
 
 #[panic_handler]
 fn panic(why: &core::panic::PanicInfo<'_>) -> ! {
-    say!("PANIC {why}");
+    use fmt::Write as _;
+    // Whoever panics may have been printing.
+    let _ = writeln!(Console, "PANIC {why}");
     off()
 }

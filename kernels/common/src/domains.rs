@@ -3,9 +3,8 @@
 use crate::{
     checks::Checks,
     edu::Edu,
-    isolation::reports,
     platform::Kernel,
-    script::{PAGE, Page, Side, Why},
+    script::{PAGE, Page, Reports, Side, Why},
     stage::{Added, Stage},
     system::{Owned, copy},
 };
@@ -42,7 +41,7 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
     let name = |what: &str| format!("{what}@{}", edu.function);
     checks.check(name("rogue-unmapped-while-it-runs"), unmapped(&edu, &mut side));
     let faults = side.faults();
-    if reports(&stage.drivers).tables {
+    if Reports::of(&stage.drivers).tables {
         let reported = if faults.is_empty() { Err(Why::NotReported(faults)) } else { Ok(()) };
         checks.check(name("rogue-unmapped-while-it-runs-reported"), reported);
     }

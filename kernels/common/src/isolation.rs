@@ -12,13 +12,9 @@ use crate::{
 };
 use alloc::{
     string::{String, ToString as _},
-    sync::Arc,
     vec::Vec,
 };
-use ioward::{
-    core::driver::Driver,
-    types::{Attributes, IommuId, SourceId},
-};
+use ioward::types::{Attributes, IommuId, SourceId};
 
 /// Runs all of it on every DMA engine of the machine.
 pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
@@ -33,15 +29,6 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
     subsystem(stage, checks, &engines)
 }
 
-/// What QEMU's IOMMUs report. An SMMUv3 aborts what a blocked source does without an event (IHI 0070, 5.2, STE.Config
-/// 0b000); QEMU 10's riscv-iommu reports it without an address, and its amd-iommu never writes its event log: it takes the
-/// log for overflowed, whatever its status says.
-pub fn reports(drivers: &[Arc<dyn Driver>]) -> Reports {
-    let silent = |kind| drivers.iter().any(|driver| driver.kind() == kind);
-    let blocked = !["AMD-Vi", "SMMUv3", "RISC-V IOMMU"].into_iter().any(silent);
-    Reports { tables: !silent("AMD-Vi"), blocked }
-}
-
 /// What is played with: the device, its IOMMU, and as what that sees it.
 type Engine = (Edu, IommuId, SourceId);
 
@@ -54,7 +41,7 @@ fn drive(stage: &Stage, checks: &mut Checks, engines: &[Engine]) -> Result<(), S
         say!("driver {} {} {}", edu.function, driver.kind(), side.shape());
         sides.push(side);
     }
-    scripts(reports(drivers), checks, engines, &mut sides, "driver")?;
+    scripts(Reports::of(drivers), checks, engines, &mut sides, "driver")?;
     sides.into_iter().try_for_each(Direct::close)
 }
 
@@ -66,11 +53,11 @@ fn subsystem(stage: &Stage, checks: &mut Checks, engines: &[Engine]) -> Result<(
     for (edu, _, _) in engines {
         sides.push(Owned::take(subsystem, drivers, added.device(edu.function)?, stage.bypass)?);
     }
-    scripts(reports(drivers), checks, engines, &mut sides, "owner")?;
+    scripts(Reports::of(drivers), checks, engines, &mut sides, "owner")?;
     drop(sides);
     for (edu, _, _) in engines {
         let bound = added.device(edu.function)?.bind().map_err(|why| why.to_string())?;
-        SafeDma { subsystem, drivers, bound: &bound, edu, reports: reports(drivers) }.run(checks);
+        SafeDma { subsystem, drivers, bound: &bound, edu, reports: Reports::of(drivers) }.run(checks);
     }
     if stage.bypass {
         // What follows shows that things work, which they do with translation bypassed too or not at all.
@@ -82,7 +69,8 @@ fn subsystem(stage: &Stage, checks: &mut Checks, engines: &[Engine]) -> Result<(
         Pair { subsystem, first, second }.run(checks)?;
         together::reset(checks, first.0, first.1)?;
         let bound = first.1.bind().map_err(|why| why.to_string())?;
-        SafeDma { subsystem, drivers, bound: &bound, edu: first.0, reports: reports(drivers) }.again(checks);
+        SafeDma { subsystem, drivers, bound: &bound, edu: first.0, reports: Reports::of(drivers) }
+            .again(checks);
     }
     for (edu, _, _) in engines {
         together::remove(checks, edu, added.take(edu.function)?)?;

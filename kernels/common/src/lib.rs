@@ -8,9 +8,11 @@ pub mod acpi;
 pub mod board;
 pub mod broken;
 pub mod checks;
+pub mod cpus;
 pub mod direct;
 pub mod domains;
 pub mod edu;
+pub mod fabric;
 pub mod hotplug;
 pub mod igb;
 pub mod iommus;
@@ -18,6 +20,8 @@ pub mod isolation;
 pub mod left_on;
 pub mod lock;
 pub mod memory;
+pub mod nvme;
+pub mod parallel;
 pub mod pci;
 pub mod platform;
 pub mod script;
@@ -49,6 +53,10 @@ const SUITES: &[(&str, Suite)] = &[
     ("domains", domains::run),
     ("sriov", virtual_functions::run),
     ("unplug", unplug::run),
+    ("fabric", fabric::run),
+    ("nvme", nvme::run),
+    ("cpus", parallel::run),
+    ("measure", nvme::measure),
 ];
 /// Runs its checks on a machine whose IOMMUs have been brought up.
 type Suite = fn(&Stage, &mut Checks) -> Result<(), String>;

@@ -7,7 +7,7 @@ use ioward::{
     pci::{
         Bdf, ConfigAccess as _, Ecam, Topology,
         enable::enable_acs,
-        enumerate::{Assigned, Bar, Window, assign_bars, assign_virtual_bars, number_buses},
+        enumerate::{Assigned, Bar, Numbering, Window, assign_bars, assign_virtual_bars, number_buses},
         groups::{Linux, Policy as _},
         regs,
     },
@@ -24,8 +24,8 @@ pub struct Pci {
 }
 
 impl Pci {
-    /// Numbers the buses behind `ecam`, whose first bus is 0. With `windows`, assigns base addresses too; without, firmware
-    /// has done so.
+    /// Finds every root bus behind `ecam`, whose first bus is 0, and what is below. With `windows`, numbers the buses and
+    /// assigns base addresses; without, firmware has done so.
     ///
     /// # Safety
     /// `ecam` is the enhanced configuration space of a segment and mapped as device memory where it is, as are `windows`.
@@ -35,7 +35,21 @@ impl Pci {
         let registers = unsafe { MmioPtr::new(base, ecam.bytes as usize) };
         let last = (ecam.bytes >> 20).clamp(1, 256) - 1;
         let access = Ecam::new(registers, 0, 0, last as u8);
-        let numbering = number_buses(&access, 0, 0, last as u8);
+        // Root buses are those that no bridge leads to: while nothing is numbered, all that answer.
+        let found = Topology::scan(&access, 0, 0, last as u8, &[]);
+        let buses = found.buses().iter();
+        let roots: Vec<u8> = buses
+            .filter(|bus| bus.bridge.is_none() && bus.lent_by.is_none())
+            .map(|bus| bus.id.number)
+            .collect();
+        let mut numbering = Numbering::default();
+        for (index, &root) in roots.iter().enumerate() {
+            let last = roots.get(index + 1).map_or(last as u8, |next| next - 1);
+            let Numbering { buses, functions, findings } = number_buses(&access, 0, root, last);
+            numbering.buses.extend(buses);
+            numbering.functions.extend(functions);
+            numbering.findings.extend(findings);
+        }
         numbering.findings.iter().for_each(|finding| crate::say!("pci {finding}"));
         let mut virtual_bars = Vec::new();
         let mut note = |assigned: Assigned| {
@@ -57,7 +71,7 @@ impl Pci {
             }
         }
         // Before anybody groups: what cannot be told apart depends on it.
-        enable_acs(&access, &Topology::scan(&access, 0, 0, last as u8, &[0]));
+        enable_acs(&access, &Topology::scan(&access, 0, 0, last as u8, &[]));
         Some(Self { access, functions: numbering.functions, virtual_bars })
     }
 
@@ -69,6 +83,11 @@ impl Pci {
     /// The functions with this vendor (lower half) and device (upper half).
     pub fn with_id(&self, id: u32) -> impl Iterator<Item = Bdf> + '_ {
         self.functions.iter().copied().filter(move |&function| self.id(function) == id)
+    }
+
+    /// The functions of this class: base class, subclass and programming interface in 24 bits.
+    pub fn with_class(&self, class: u32) -> impl Iterator<Item = Bdf> + '_ {
+        self.functions.iter().copied().filter(move |&at| self.access.read32(at, 8) >> 8 == class)
     }
 
     /// 32 bits of a function's configuration space, at a multiple of 4.
@@ -118,7 +137,7 @@ impl Pci {
 
     /// The bus as it is now.
     pub fn scan(&self) -> Topology {
-        Topology::scan(&self.access, 0, 0, self.access.last_bus(), &[0])
+        Topology::scan(&self.access, 0, 0, self.access.last_bus(), &[])
     }
 
     /// The bus as discovery wants it: who issues requests as whom, and who cannot be told apart.

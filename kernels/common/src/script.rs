@@ -9,9 +9,9 @@ use crate::{
     edu::{Edu, EduError},
     platform::Kernel,
 };
-use alloc::{string::String, vec::Vec};
+use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
-use ioward::core::driver::{Access, Fault};
+use ioward::core::driver::{Access, Driver, Fault};
 use ioward::types::{Attributes, Iova, PhysAddr, Platform as _, SourceId};
 
 /// Bytes of a page, and of every allowed transfer.
@@ -41,6 +41,17 @@ pub struct Reports {
     pub tables: bool,
     /// Those of a blocked device.
     pub blocked: bool,
+}
+
+impl Reports {
+    /// What QEMU's IOMMUs report. An SMMUv3 aborts what a blocked source does without an event (IHI 0070, 5.2, STE.Config
+    /// 0b000); QEMU 10's riscv-iommu reports it without an address, and its amd-iommu never writes its event log: it takes
+    /// the log for overflowed, whatever its status says.
+    pub fn of(drivers: &[Arc<dyn Driver>]) -> Self {
+        let silent = |kind| drivers.iter().any(|driver| driver.kind() == kind);
+        let blocked = !["AMD-Vi", "SMMUv3", "RISC-V IOMMU"].into_iter().any(silent);
+        Self { tables: !silent("AMD-Vi"), blocked }
+    }
 }
 
 /// A page of memory that is looked at as hardware leaves it.
@@ -101,6 +112,14 @@ impl Page {
         for (index, word) in self.words().enumerate() {
             // SAFETY: the page is ours; devices may write to it, nothing refers to it.
             unsafe { word.write_volatile(Self::word(seed, index)) }
+        }
+    }
+
+    /// Copies its first bytes out.
+    pub fn first(&self, into: &mut [u8; 64]) {
+        for (word, bytes) in self.words().zip(into.chunks_exact_mut(4)) {
+            // SAFETY: as for `fill`.
+            bytes.copy_from_slice(&unsafe { word.read_volatile() }.to_le_bytes());
         }
     }
 

@@ -17,11 +17,15 @@ use ioward::{
         AddressSpace, Bound, Device, DeviceId, Dma, FrameBuffer, OwnedGroup, Report, Subsystem, Unbound,
         driver::{Access, Driver, Fault},
     },
-    types::{Attributes, Direction, Iova, PhysAddr, Span},
+    types::{Attributes, Direction, Iova, PhysAddr, Platform as _, Span},
 };
 
 /// The faults of `device` since they were asked for last, as the subsystem attributes them.
-fn faults(subsystem: &Subsystem<Kernel>, drivers: &[Arc<dyn Driver>], device: DeviceId) -> Vec<Fault> {
+pub(crate) fn faults(
+    subsystem: &Subsystem<Kernel>,
+    drivers: &[Arc<dyn Driver>],
+    device: DeviceId,
+) -> Vec<Fault> {
     let mut found = Vec::new();
     subsystem.poll(drivers, &mut |report| match report {
         Report::Fault { devices, fault, .. } if devices.iter().any(|(id, _)| *id == device) => {
@@ -30,6 +34,14 @@ fn faults(subsystem: &Subsystem<Kernel>, drivers: &[Arc<dyn Driver>], device: De
         other => crate::say!("report {other}"),
     });
     found
+}
+
+/// Waits until the subsystem delivers each fault of a source again: it delivers only a few in a second.
+pub(crate) fn settle() {
+    let start = Kernel.now().0;
+    while Kernel.now().0 - start < 1_000_000_000 {
+        Kernel.relax();
+    }
 }
 
 /// A group that this kernel has taken for itself, and an address space that it is on.

@@ -7,7 +7,6 @@
 use crate::{
     checks::Checks,
     igb::{self, Card, Rings},
-    isolation::reports,
     script::{PAGE, Page, Reports, Side, Why},
     sriov::VirtualFunctions,
     stage::{Added, Stage},
@@ -129,7 +128,7 @@ fn stations(
     let [first, second] = &mut stations[..] else { return Err("two virtual functions play".into()) };
     first.open()?;
     second.open()?;
-    let reports = reports(&stage.drivers);
+    let reports = Reports::of(&stage.drivers);
     Pair { checks, reports, from: first, to: second }.run();
     checks.check(format_args!("frame-back@{}", second.function), second.sends(first));
     for mut station in stations {

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use ioward::types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, say, tree};
 
-static BOARD: Board = Board { put, nanos, off };
+static BOARD: Board = Board { put, nanos, off, ..Board::ALONE };
 
 /// The 16550's first register, where QEMU's `virt` machine has it.
 const UART: usize = 0x1000_0000;

@@ -10,7 +10,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use ioward::types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, acpi, say};
 
-static BOARD: Board = Board { put, nanos, off };
+static BOARD: Board = Board { put, nanos, off, ..Board::ALONE };
 
 fn out8(port: u16, value: u8) {
     // SAFETY: the ports that this file names do nothing to memory.

@@ -14,24 +14,36 @@ const CONSOLE_NUMBER: (u32, u32) = (5, 1);
 /// Writes the archive for a guest.
 pub fn write(guest: &Guest, to: &Path) -> Result<(), String> {
     let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
-    let mut archive = Archive::default();
-    for folder in ["bin", "dev", "proc", "sys"] {
-        archive.entry(folder, DIRECTORY, (0, 0), &[]);
-    }
-    archive.entry("dev/console", CONSOLE, CONSOLE_NUMBER, &[]);
-    archive.entry("bin/busybox", PROGRAM, (0, 0), &read(&guest.busybox)?);
-    archive.entry("stub.ko.xz", PROGRAM, (0, 0), &read(&guest.stub)?);
-    archive.entry("init", PROGRAM, (0, 0), include_bytes!("guest.sh"));
+    let mut archive = Archive::with_shell(&read(&guest.busybox)?);
+    archive.program("stub.ko.xz", &read(&guest.stub)?);
+    archive.program("init", include_bytes!("guest.sh"));
     fs::write(to, archive.finish()).map_err(|error| format!("{}: {error}", to.display()))
 }
 
+/// An archive that grows.
 #[derive(Default)]
-struct Archive {
+pub struct Archive {
     bytes: Vec<u8>,
     entries: u32,
 }
 
 impl Archive {
+    /// One with folders, a console, and busybox.
+    pub fn with_shell(busybox: &[u8]) -> Self {
+        let mut archive = Self::default();
+        for folder in ["bin", "dev", "proc", "sys"] {
+            archive.entry(folder, DIRECTORY, (0, 0), &[]);
+        }
+        archive.entry("dev/console", CONSOLE, CONSOLE_NUMBER, &[]);
+        archive.program("bin/busybox", busybox);
+        archive
+    }
+
+    /// Adds a file that can be run.
+    pub fn program(&mut self, name: &str, content: &[u8]) {
+        self.entry(name, PROGRAM, (0, 0), content);
+    }
+
     fn entry(&mut self, name: &str, mode: u32, device: (u32, u32), content: &[u8]) {
         self.entries += 1;
         let length = content.len() as u32;
@@ -53,7 +65,8 @@ impl Archive {
         self.bytes.resize(self.bytes.len().next_multiple_of(4), 0);
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    /// The whole.
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }

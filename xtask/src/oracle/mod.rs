@@ -29,4 +29,5 @@ mod run;
 mod shrink;
 mod topology;
 
+pub use initramfs::Archive;
 pub use run::command;

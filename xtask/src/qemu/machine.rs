@@ -38,6 +38,10 @@ pub struct Machine {
     pub machine: &'static str,
     /// CPUs.
     pub cpus: u32,
+    /// Nanoseconds of the machine's time that an instruction takes, as a power of two: time is counted in instructions, so
+    /// that a run is the same on a loaded host, and what waits for a device's timer waits for few instructions. None: the
+    /// host's time, and CPUs that run at once.
+    pub instruction: Option<u32>,
     /// More arguments.
     pub args: &'static [&'static str],
     /// A `-device` each.
@@ -63,6 +67,7 @@ impl Machine {
         arch: Arch::X86,
         machine: "",
         cpus: 1,
+        instruction: Some(8),
         args: &[],
         devices: &[],
         netdevs: &[],
@@ -83,9 +88,10 @@ impl Machine {
             }
             None => command.args(["-monitor", "none"]),
         };
-        // Time is counted in instructions, 256 ns each: a run is the same on a loaded machine, and what waits for a device's
-        // timer waits for few instructions.
-        command.args(["-accel", "tcg", "-icount", "shift=8", "-smp", &self.cpus.to_string()]);
+        command.args(["-accel", "tcg", "-smp", &self.cpus.to_string()]);
+        if let Some(shift) = self.instruction {
+            command.args(["-icount", &format!("shift={shift}")]);
+        }
         match self.arch {
             Arch::Aarch64 => {
                 command.args(["-machine", &format!("{},gic-version=3", self.machine)]);

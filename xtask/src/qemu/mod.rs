@@ -24,4 +24,8 @@ mod suite;
 
 #[cfg(test)]
 pub use machines::names;
-pub use suite::run;
+pub use {
+    image::Image,
+    machine::{Drive, Machine},
+    suite::run,
+};

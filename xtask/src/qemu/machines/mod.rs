@@ -2,7 +2,9 @@
 
 mod broken;
 mod changes;
+mod fabric;
 mod isolation;
+mod nvme;
 
 use super::machine::Machine;
 
@@ -18,7 +20,9 @@ const EDU_ON_BOTH_BUSES: &[&str] = &[
 
 /// All of them, in the order in which they are run.
 pub fn all() -> impl Iterator<Item = &'static Machine> {
-    [isolation::MACHINES, changes::MACHINES, broken::MACHINES].into_iter().flatten()
+    [isolation::MACHINES, changes::MACHINES, broken::MACHINES, fabric::MACHINES, nvme::MACHINES]
+        .into_iter()
+        .flatten()
 }
 
 /// Their names.

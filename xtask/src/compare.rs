@@ -1,0 +1,233 @@
+//! `cargo xtask compare`: the same NVMe load on the same machine under Debian's Linux and under our kernel, in instructions
+//! per request. `docs/performance.md` has the method, the caveats and the results.
+//!
+//! The machine is QEMU's `virt` with an SMMUv3, whose time is counted in instructions, so that its performance monitor
+//! counts each that the CPU runs, the kernel's included, and none while it sleeps.
+
+use crate::{
+    debian,
+    kernels::{self, Arch},
+    oracle::Archive,
+    qemu::{Drive, Image, Machine},
+    setup,
+    shell::{each_line, target},
+    tally::Tally,
+};
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long one run may take: Linux boots slowly where every instruction is counted.
+const LIMIT: Duration = Duration::from_secs(900);
+/// The modules that a controller needs, in the order in which they are loaded.
+const MODULES: [&str; 3] = ["nvme-auth", "nvme-core", "nvme"];
+/// Kinds of requests that are measured.
+const KINDS: usize = 8;
+/// The machine.
+const MACHINE: Machine = Machine {
+    name: "aarch64-compare",
+    arch: Arch::Aarch64,
+    machine: "virt,iommu=smmuv3",
+    instruction: Some(2),
+    drives: &[Drive { id: "disk0", mib: 128 }],
+    devices: &["nvme,drive=disk0,serial=ioward"],
+    ..Machine::PLAIN
+};
+/// Ways to run the load: what they are called, whether under Linux, and the words for the kernel.
+const WAYS: [Way; 5] = [
+    Way { name: "Linux, passthrough", linux: true, words: "console=ttyAMA0 quiet iommu.passthrough=1" },
+    Way {
+        name: "Linux, lazy",
+        linux: true,
+        words: "console=ttyAMA0 quiet iommu.passthrough=0 iommu.strict=0",
+    },
+    Way {
+        name: "Linux, strict",
+        linux: true,
+        words: "console=ttyAMA0 quiet iommu.passthrough=0 iommu.strict=1",
+    },
+    Way { name: "ioward, passthrough", linux: false, words: "run=measure bypass" },
+    Way { name: "ioward, strict", linux: false, words: "run=measure" },
+];
+
+struct Way {
+    name: &'static str,
+    linux: bool,
+    words: &'static str,
+}
+
+/// What one run measured of one kind of request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Measured {
+    /// `read 4096 at depth 32`: what, how many bytes, how many under way at a time.
+    what: String,
+    requests: u64,
+    instructions: u64,
+}
+
+impl Measured {
+    /// `measured read 4096 32 1000 123456 …`, after the first word.
+    fn read(line: &str) -> Option<Self> {
+        let mut words = line.split_whitespace();
+        let (what, mut number) = (words.next()?, || words.next()?.parse::<u64>().ok());
+        let (bytes, depth, requests, instructions) = (number()?, number()?, number()?, number()?);
+        let what = format!("{what} {bytes} at depth {depth}");
+        (requests != 0).then_some(Self { what, requests, instructions })
+    }
+
+    fn each(&self) -> u64 {
+        self.instructions / self.requests
+    }
+}
+
+/// What Linux is started from.
+struct Guest {
+    kernel: PathBuf,
+    busybox: PathBuf,
+    modules: Vec<PathBuf>,
+}
+
+impl Guest {
+    fn find() -> Option<Self> {
+        let arch = debian::Arch::Arm64;
+        let debian::Guest { kernel, busybox, .. } = debian::guest(arch)?;
+        let modules = MODULES.iter().map(|name| debian::module(arch, name)).collect::<Option<_>>()?;
+        Some(Self { kernel, busybox, modules })
+    }
+
+    fn fetch() -> Result<Self, String> {
+        debian::fetch(debian::Arch::Arm64)?;
+        Self::find().ok_or_else(|| format!("Debian's kernel came without {}", MODULES.join(", ")))
+    }
+}
+
+/// Runs all ways and prints the table.
+pub fn run(tally: &mut Tally) {
+    if !setup::has_qemu() {
+        return tally.skip("compare", "QEMU 10 is not here; `cargo xtask setup` installs it where it may");
+    }
+    if let Err(why) = kernels::toolchain(Arch::Aarch64) {
+        return tally.skip("compare", why);
+    }
+    let guest = match Guest::find().map_or_else(Guest::fetch, Ok) {
+        Ok(guest) => guest,
+        Err(why) => return tally.skip("compare", why),
+    };
+    let folder = target().join("compare");
+    let made = fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()));
+    match made.and_then(|()| all(tally, &guest, &folder)) {
+        Ok(columns) => print(&columns),
+        Err(why) => tally.fail(format!("compare: {why}")),
+    }
+}
+
+fn all(
+    tally: &mut Tally,
+    guest: &Guest,
+    folder: &Path,
+) -> Result<Vec<(&'static Way, Vec<Measured>)>, String> {
+    let kernel = kernels::build(Arch::Aarch64)?;
+    let load = kernels::build_program(Arch::Aarch64, "linux-load")?;
+    let initramfs = folder.join("initramfs");
+    write_initramfs(guest, &load, &initramfs)?;
+    let mut columns = Vec::new();
+    for way in &WAYS {
+        let result = one(way, &kernel, guest, &initramfs, folder);
+        let said = result.as_ref().map(drop).map_err(String::clone);
+        tally.check(&format!("measured under {}", way.name), said);
+        columns.extend(result.ok().map(|measured| (way, measured)));
+    }
+    Ok(columns)
+}
+
+/// One run. All kinds of requests must have been measured.
+fn one(
+    way: &'static Way,
+    kernel: &Path,
+    guest: &Guest,
+    initramfs: &Path,
+    folder: &Path,
+) -> Result<Vec<Measured>, String> {
+    let name = way.name.replace(", ", "-").to_lowercase();
+    let images = [Image::new(&MACHINE.drives[0], folder, &name)?];
+    let machine = Machine { words: way.words, ..MACHINE };
+    let kernel = if way.linux { &guest.kernel } else { kernel };
+    let mut command = machine.command(kernel, false, &images, None);
+    if way.linux {
+        command.arg("-initrd").arg(initramfs);
+    }
+    let log = folder.join(format!("{name}.log"));
+    let mut file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let _ = writeln!(file, "$ {}", crate::shell::line(&command));
+    let mut measured = Vec::new();
+    each_line(command, LIMIT, |line| {
+        let line = line.trim_end();
+        let _ = writeln!(file, "{line}");
+        if let Some(rest) = line.strip_prefix("measured ") {
+            println!("  {}: {line}", way.name);
+            measured.push(Measured::read(rest).ok_or_else(|| format!("`{line}` cannot be read"))?);
+        }
+        if line.starts_with("ERROR ") || line.starts_with("PANIC ") { Err(line.to_owned()) } else { Ok(()) }
+    })
+    .map_err(|why| format!("{why}; see {}", log.display()))?;
+    match measured.len() {
+        KINDS => Ok(measured),
+        count => Err(format!("{count} of {KINDS} kinds of requests were measured; see {}", log.display())),
+    }
+}
+
+/// Linux's first file system: a shell, the modules, the load.
+fn write_initramfs(guest: &Guest, load: &Path, to: &Path) -> Result<(), String> {
+    let read = |path: &Path| fs::read(path).map_err(|error| format!("{}: {error}", path.display()));
+    let mut archive = Archive::with_shell(&read(&guest.busybox)?);
+    for (name, path) in MODULES.iter().zip(&guest.modules) {
+        archive.program(&format!("{name}.ko.xz"), &read(path)?);
+    }
+    archive.program("load", &read(load)?);
+    archive.program("init", INIT.as_bytes());
+    fs::write(to, archive.finish()).map_err(|error| format!("{}: {error}", to.display()))
+}
+
+const INIT: &str = "\
+#!/bin/busybox sh
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+for module in nvme-auth nvme-core nvme; do
+    xzcat < /$module.ko.xz > /$module.ko && insmod /$module.ko || echo ERROR insmod $module
+done
+tries=0
+while [ ! -b /dev/nvme0n1 ] && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
+echo domain $(cat /sys/class/nvme/nvme0/device/iommu_group/type)
+/load
+poweroff -f
+";
+
+/// A row for each kind of request, a column for each way.
+fn print(columns: &[(&Way, Vec<Measured>)]) {
+    let Some((_, first)) = columns.first() else { return };
+    println!();
+    print!("| request |");
+    columns.iter().for_each(|(way, _)| print!(" {} |", way.name));
+    print!("\n| --- |");
+    columns.iter().for_each(|_| print!(" ---: |"));
+    println!();
+    for (row, measured) in first.iter().enumerate() {
+        print!("| {} |", measured.what);
+        columns.iter().for_each(|(_, measured)| print!(" {} |", measured[row].each()));
+        println!();
+    }
+}
+
+#[test]
+fn a_line_is_read_and_a_broken_one_is_not() {
+    let measured = Measured::read("read 4096 32 1000 2500000 77").expect("it is one");
+    assert_eq!((measured.what.as_str(), measured.each()), ("read 4096 at depth 32", 2500));
+    assert_eq!(Measured::read("read 4096 32 1000 2500000"), Some(measured));
+    for broken in ["read 4096 32 0 2500", "read 4096 32 1000", "read many 32 1000 2500", ""] {
+        assert_eq!(Measured::read(broken), None, "{broken}");
+    }
+}
