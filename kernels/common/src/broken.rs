@@ -13,6 +13,7 @@ use alloc::{
     string::{String, ToString as _},
     vec::Vec,
 };
+use core::ops::Range;
 use ioward::{
     core::{Policy, Status, UnservedKind},
     types::describe::Table,
@@ -25,10 +26,13 @@ type Break = fn(&mut [u8]) -> Option<()>;
 const BREAKS: &[(&str, Table, Break)] = &[
     // The property has another name, so that nobody finds it.
     ("no-iommu-map", Table::DeviceTree, |tree| rename(tree, b"\0iommu-map\0", b"\0iommu-gap\0")),
-    // It leads to a node that is not there: its second cell (Linux, Documentation/devicetree/bindings/pci/pci-iommu.yaml).
+    // It leads to a node that is not there: the second of each four cells (Linux,
+    // Documentation/devicetree/bindings/pci/pci-iommu.yaml).
     ("iommu-map-to-nothing", Table::DeviceTree, |tree| {
         let value = property(tree, b"iommu-map")?;
-        tree.get_mut(value + 4..value + 8).map(|phandle| phandle.copy_from_slice(&[0, 0xab, 0xcd, 0xef]))
+        let entries = tree.get_mut(value)?.chunks_exact_mut(16);
+        entries.for_each(|entry| entry[4..8].copy_from_slice(&[0, 0xab, 0xcd, 0xef]));
+        Some(())
     }),
     // The unit serves one function that is not there: each of its scopes names 1e.7 (VT-d 4.1, 8.3.1), and no other device
     // is its (flags zero).
@@ -109,8 +113,8 @@ fn rename(bytes: &mut [u8], from: &[u8], to: &[u8]) -> Option<()> {
     Some(())
 }
 
-/// Where the value of the first property of that name begins in a device tree's blob (Devicetree 0.4, 5.4).
-fn property(tree: &[u8], name: &[u8]) -> Option<usize> {
+/// Where the value of the first property of that name is in a device tree's blob (Devicetree 0.4, 5.4).
+fn property(tree: &[u8], name: &[u8]) -> Option<Range<usize>> {
     let word = |at: usize| Some(u32::from_be_bytes(tree.get(at..at + 4)?.try_into().ok()?) as usize);
     let (structure, strings, bytes) = (word(8)?, word(12)?, word(36)?);
     let is_name = |at: usize| {
@@ -121,7 +125,7 @@ fn property(tree: &[u8], name: &[u8]) -> Option<usize> {
     (structure..structure + bytes)
         .step_by(4)
         .find(|&at| word(at) == Some(3) && word(at + 8).is_some_and(is_name))
-        .map(|at| at + 12)
+        .and_then(|at| Some(at + 12..at + 12 + word(at + 4)?))
 }
 
 /// The check of devices that nobody serves though there is an IOMMU: each is off, and no driver can bind; with translation

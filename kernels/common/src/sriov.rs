@@ -31,7 +31,7 @@ impl<'a> VirtualFunctions<'a> {
         if !(1..=total).contains(&count) {
             return Err(format!("{physical} has {total} virtual functions, not {count}"));
         }
-        if read(regs::SRIOV_BAR) & !0xf == 0 {
+        if pci.virtual_registers(physical, 0, usize::from(count) - 1).is_none() {
             return Err(format!("the registers of {physical}'s virtual functions are not assigned"));
         }
         access.write32(physical, capability + regs::SRIOV_NUM, count.into());

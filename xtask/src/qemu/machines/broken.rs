@@ -42,7 +42,7 @@ pub const MACHINES: &[Machine] = &[
         devices: EDU_ON_FIRST_BUS,
         words: "run=broken break=scope-of-nothing",
         says: &[
-            "0000:00:1e.7, which is not on the bus",
+            "0000:00/1e.7, which is not on the bus",
             "nothing can block it: no table names an IOMMU for it",
         ],
         expect: BEHIND,

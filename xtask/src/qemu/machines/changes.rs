@@ -50,6 +50,16 @@ pub const MACHINES: &[Machine] = &[
         ..Machine::PLAIN
     },
     Machine {
+        name: "riscv64-changes",
+        arch: Arch::Riscv64,
+        machine: "virt",
+        args: &["-device", "riscv-iommu-pci"],
+        devices: EDU_ON_FIRST_BUS,
+        words: CHANGES,
+        says: &["already translating: ddtp is"],
+        ..Machine::PLAIN
+    },
+    Machine {
         name: "x86_64-amdvi-changes",
         arch: Arch::X86,
         machine: "q35",
