@@ -23,7 +23,7 @@
 //! | [`passthrough`] | what could be given to a guest |
 //! | [`agreement`] | whether the kernel has the groups that are computed |
 //! | [`chain`] | the way from one member of a group to another, and where policies differ |
-//! | [`check`] | whether a machine is safe for passthrough |
+//! | [`mod@check`] | whether a machine is safe for passthrough |
 //! | [`error`] | what could not be read, and what was read in part |
 //!
 //! Principles:
