@@ -38,7 +38,8 @@ const DEVICES: &[&str] = &[
 const WITH_FABRIC: Machine =
     Machine { devices: DEVICES, words: "run=fabric together=2+3,4+5,6+7", ..Machine::PLAIN };
 
-/// One for each kind of IOMMU that knows devices behind bridges.
+/// One for each kind of IOMMU that knows devices behind bridges. QEMU's virtio-iommu refuses the endpoint in whose name a bridge to
+/// conventional PCI speaks.
 pub const MACHINES: &[Machine] = &[
     Machine {
         name: "aarch64-smmuv3-fabric",
@@ -51,13 +52,6 @@ pub const MACHINES: &[Machine] = &[
         arch: Arch::X86,
         machine: "q35,kernel-irqchip=split",
         args: &["-device", "intel-iommu"],
-        ..WITH_FABRIC
-    },
-    Machine {
-        name: "x86_64-virtio-iommu-fabric",
-        arch: Arch::X86,
-        machine: "q35",
-        args: &["-device", "virtio-iommu-pci"],
         ..WITH_FABRIC
     },
 ];
