@@ -177,7 +177,8 @@ impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> MappedBytes<P, B, D> {
         Ok(())
     }
 
-    /// Copies bytes in, for the next [`sync_for_device`](Self::sync_for_device).
+    /// Copies bytes in, for the next [`sync_for_device`](Self::sync_for_device). What the device alone writes
+    /// ([`Direction::FromDevice`]) is the device's: the next [`sync_for_cpu`](Self::sync_for_cpu) replaces it.
     pub fn write(&self, offset: usize, from: &[u8]) -> Result<(), AccessError> {
         let at = self.byte_at(offset, from.len())?;
         // SAFETY: as for `read`.
@@ -214,6 +215,17 @@ impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> MappedBytes<P, B, D> {
         }
         // SAFETY: it is never uninitialised, and the bounce frames' side is not used after this.
         Some(Ok(unsafe { parts.owner.assume_init() }))
+    }
+}
+
+impl<P: Platform, D: DmaRef<P>> MappedBytes<P, RawBytes, D> {
+    /// From now on the bytes are reached through `bytes`: for whoever has borrowed them anew meanwhile, which ends the right
+    /// of older pointers to them. `false`, and nothing changes, if those are not the same bytes.
+    ///
+    /// # Safety
+    /// As [`RawBytes::new`].
+    pub unsafe fn renew(&mut self, bytes: NonNull<[u8]>) -> bool {
+        self.parts.as_mut().is_some_and(|parts| parts.bounce.renew(bytes))
     }
 }
 
