@@ -1,9 +1,22 @@
 //! IOVA allocation.
 //!
 //! [`IovaTree`] is the ordered tree: exact, with reserved ranges, alignment and limits. It has no lock of its own.
+//! [`IovaAllocator`] puts caches for each CPU and a depot over it; that is what address spaces allocate from.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `free` | free ranges by address and by length |
+//! | `tree` | the tree: free, reserved, allocated |
+//! | `stock` | what one CPU has at hand |
+//! | `caches` | the allocator: stocks, depot, tree |
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
+mod caches;
+mod cell;
+mod free;
+mod stock;
 mod tree;
 
+pub use caches::IovaAllocator;
 pub use tree::{IovaError, IovaTree, Reserved};

@@ -1,5 +1,6 @@
 //! The ordered tree of free IOVAs.
 
+use crate::free::{Free, Wanted};
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
 use ioward_types::{Iova, Span};
@@ -44,15 +45,21 @@ pub struct Reserved {
     pieces: Vec<(u64, u64)>,
 }
 
-/// Free and allocated ranges of an aperture. Everything is rounded outward to the granule.
+/// Free, reserved and allocated ranges of an aperture. Everything is rounded outward to the granule.
+///
+/// What is neither free nor reserved is allocated, so a mapping costs the tree no memory of its own. The cost of a call
+/// grows with the logarithm of the number of free ranges, whatever has happened before.
 #[derive(Debug)]
 pub struct IovaTree {
     granule: u64,
+    /// The aperture as it was made.
+    whole: Span<Iova>,
+    /// What is left of it: allocations come from here.
     aperture: Span<Iova>,
-    /// First byte to length, of ranges that are free; no two touch.
-    free: BTreeMap<u64, u64>,
-    /// First byte to length, of ranges that are allocated.
-    allocated: BTreeMap<u64, u64>,
+    free: Free,
+    /// First byte to length, of ranges that are neither free nor allocated; no two overlap.
+    reserved: BTreeMap<u64, u64>,
+    reserved_bytes: u64,
 }
 
 impl IovaTree {
@@ -62,14 +69,12 @@ impl IovaTree {
         if !granule.is_power_of_two() || !aperture.is_valid() || !aperture.is_aligned(granule) {
             return Err(IovaError::Range(aperture));
         }
-        let mut tree = Self {
-            granule,
-            aperture,
-            free: BTreeMap::from([(aperture.start.0, aperture.bytes)]),
-            allocated: BTreeMap::new(),
-        };
+        let mut free = Free::new();
+        free.give(aperture.start.0, aperture.bytes);
+        let (reserved, reserved_bytes) = (BTreeMap::new(), 0);
+        let mut tree = Self { granule, whole: aperture, aperture, free, reserved, reserved_bytes };
         if aperture.start.0 == 0 {
-            tree.take(Span { start: Iova(0), bytes: granule });
+            tree.withhold(Span { start: Iova(0), bytes: granule });
         }
         Ok(tree)
     }
@@ -84,9 +89,14 @@ impl IovaTree {
         self.granule
     }
 
+    /// Bytes that are free.
+    pub fn free_bytes(&self) -> u64 {
+        self.free.bytes()
+    }
+
     /// Bytes allocated.
     pub fn in_use(&self) -> u64 {
-        self.allocated.values().sum()
+        self.whole.bytes - self.free.bytes() - self.reserved_bytes
     }
 
     /// Never to allocate any of `span`. Parts outside the aperture and parts reserved before do not matter; an allocated
@@ -98,14 +108,21 @@ impl IovaTree {
             return if span.is_valid() { Ok(nothing) } else { Err(IovaError::Range(span)) };
         };
         self.check_unused(span)?;
-        Ok(Reserved { aperture, pieces: self.take(span) })
+        Ok(Reserved { aperture, pieces: self.withhold(span) })
     }
 
     /// Takes a reservation or a lowering back: exactly what was free before it is free again. In the reverse order of
     /// several.
     pub fn undo(&mut self, reserved: Reserved) {
         self.aperture = reserved.aperture;
-        reserved.pieces.into_iter().for_each(|(start, bytes)| self.give(start, bytes));
+        for (start, bytes) in reserved.pieces {
+            // What this tree did not reserve it does not give away.
+            if self.reserved.get(&start) == Some(&bytes) {
+                self.reserved.remove(&start);
+                self.reserved_bytes -= bytes;
+                self.free.give(start, bytes);
+            }
+        }
     }
 
     /// Whether no part of `span` is allocated.
@@ -126,55 +143,36 @@ impl IovaTree {
         }
         let above = Span { start: Iova(end + 1), bytes: self.aperture.last().0 - end };
         self.check_unused(above)?;
-        let pieces = self.take(above);
+        let pieces = self.withhold(above);
         self.aperture.bytes = end - self.aperture.start.0 + 1;
         Ok(Reserved { aperture, pieces })
     }
 
     /// `bytes` bytes (rounded up to the granule), the first a multiple of `align` (a power of two), the last at or below
-    /// `limit`. The highest that fits.
+    /// `limit`. Above 4 GiB where that will do, so that those whose addresses have 32 bits find room.
     pub fn alloc(&mut self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
         let asked = Span { start: Iova(0), bytes };
         let rounded = bytes
             .checked_next_multiple_of(self.granule)
             .filter(|rounded| *rounded != 0 && align.is_power_of_two());
         let bytes = rounded.ok_or(IovaError::Range(asked))?;
-        let mask = align.max(self.granule) - 1;
-        let fit = self.free.range(..=limit.0).rev().find_map(|(&start, &length)| {
-            let last = (start + (length - 1)).min(limit.0);
-            let first = (last.checked_sub(bytes - 1)?) & !mask;
-            (first >= start).then_some(first)
-        });
+        let wanted = Wanted { bytes, align: align.max(self.granule), limit: limit.0 };
+        let fit = self.free.find(wanted, self.granule);
         let span = Span { start: Iova(fit.ok_or(IovaError::Exhausted { bytes, limit })?), bytes };
-        self.take(span);
-        self.allocated.insert(span.start.0, bytes);
+        self.free.take(span.start.0, span.last().0, |_, _| {});
         Ok(span)
     }
 
-    /// Gives back exactly what [`IovaTree::alloc`] gave.
+    /// Gives back what [`IovaTree::alloc`] gave, at once or in pieces, each a multiple of the granule. Fails, and changes
+    /// nothing, if a part of it is not allocated.
     pub fn free(&mut self, span: Span<Iova>) -> Result<(), IovaError> {
-        if self.allocated.get(&span.start.0) != Some(&span.bytes) {
+        let inside = span.is_valid() && span.is_aligned(self.granule) && self.whole.covers(&span);
+        let (first, last) = (span.start.0, if inside { span.last().0 } else { 0 });
+        if !inside || self.free.touches(first, last) || touches(&self.reserved, first, last) {
             return Err(IovaError::NotAllocated(span));
         }
-        self.allocated.remove(&span.start.0);
-        self.give(span.start.0, span.bytes);
+        self.free.give(first, span.bytes);
         Ok(())
-    }
-
-    /// Adds to what is free.
-    fn give(&mut self, mut start: u64, mut bytes: u64) {
-        if let Some((&before, &length)) = self.free.range(..start).next_back()
-            && before + length == start
-        {
-            self.free.remove(&before);
-            (start, bytes) = (before, bytes + length);
-        }
-        if let Some(after) = start.checked_add(bytes)
-            && let Some(length) = self.free.remove(&after)
-        {
-            bytes += length;
-        }
-        self.free.insert(start, bytes);
     }
 
     fn clip(&self, span: Span<Iova>) -> Option<Span<Iova>> {
@@ -183,36 +181,47 @@ impl IovaTree {
         Span::inclusive(Iova(first), Iova(last))
     }
 
+    /// That no part of a span inside the aperture is allocated; the highest part that is, if one is.
     fn check_unused(&self, span: Span<Iova>) -> Result<(), IovaError> {
-        match self.allocated.range(..=span.last().0).next_back() {
-            Some((&start, &bytes)) if start + (bytes - 1) >= span.start.0 => {
-                Err(IovaError::InUse(Span { start: Iova(start), bytes }))
+        let mut last = span.last().0;
+        loop {
+            let below = [self.free.before(last), before(&self.reserved, last)];
+            // The nearest range at or below `last`, and where it ends.
+            let nearest = below.into_iter().flatten().max_by_key(|&(_, end)| end);
+            let first = span.start.0;
+            match nearest {
+                Some((start, end)) if end >= last => match start.checked_sub(1) {
+                    Some(next) if start > first => last = next,
+                    _ => return Ok(()),
+                },
+                Some((_, end)) if end >= first => {
+                    return Err(IovaError::InUse(Span { start: Iova(end + 1), bytes: last - end }));
+                }
+                _ => return Err(IovaError::InUse(Span { start: Iova(first), bytes: last - first + 1 })),
             }
-            _ => Ok(()),
         }
     }
 
-    /// Removes `span` from what is free; tells what of it was.
-    fn take(&mut self, span: Span<Iova>) -> Vec<(u64, u64)> {
+    /// Takes what of `span` is free out of use; tells what that was.
+    fn withhold(&mut self, span: Span<Iova>) -> Vec<(u64, u64)> {
         let mut pieces = Vec::new();
-        let (first, last) = (span.start.0, span.last().0);
-        while let Some((&start, &bytes)) = self.free.range(..=last).next_back() {
-            let end = start + (bytes - 1);
-            if end < first {
-                break;
-            }
-            self.free.remove(&start);
-            let (from, to) = (start.max(first), end.min(last));
-            pieces.push((from, to - from + 1));
-            if start < first {
-                self.free.insert(start, first - start);
-            }
-            if end > last {
-                self.free.insert(last + 1, end - last);
-            }
+        self.free.take(span.start.0, span.last().0, |start, bytes| pieces.push((start, bytes)));
+        for &(start, bytes) in &pieces {
+            self.reserved.insert(start, bytes);
+            self.reserved_bytes += bytes;
         }
         pieces
     }
+}
+
+/// The last range that starts at or below `last`, with its last byte.
+pub(crate) fn before(ranges: &BTreeMap<u64, u64>, last: u64) -> Option<(u64, u64)> {
+    ranges.range(..=last).next_back().map(|(&start, &bytes)| (start, start + (bytes - 1)))
+}
+
+/// Whether any of `first..=last` is in one of the ranges.
+pub(crate) fn touches(ranges: &BTreeMap<u64, u64>, first: u64, last: u64) -> bool {
+    before(ranges, last).is_some_and(|(_, end)| end >= first)
 }
 
 #[cfg(test)]
@@ -265,14 +274,38 @@ mod tests {
         tree.undo(narrow);
         tree.undo(overlapping);
         assert_eq!(tree.aperture(), span(0, 1 << 20));
-        assert_eq!(tree.alloc(PAGE, PAGE, Iova(0x5fff)), Ok(span(0x5000, PAGE)));
-        assert_eq!(
-            tree.alloc(PAGE, PAGE, Iova(0x5fff)),
-            Ok(span(0x2000, PAGE)),
-            "the first reservation stays"
-        );
+        let mut all_up_to = |last| {
+            let mut starts = Vec::new();
+            while let Ok(got) = tree.alloc(PAGE, PAGE, Iova(last)) {
+                starts.push(got.start.0);
+            }
+            starts.sort_unstable();
+            starts
+        };
+        assert_eq!(all_up_to(0x5fff), [0x1000, 0x2000, 0x5000], "the first reservation stays");
         tree.undo(low);
-        assert_eq!(tree.alloc(PAGE, PAGE, Iova(0x4fff)), Ok(span(0x4000, PAGE)));
+        let second = tree.alloc(2 * PAGE, PAGE, Iova(0x5fff));
+        assert_eq!(second, Ok(span(0x3000, 2 * PAGE)));
+    }
+
+    #[test]
+    fn what_is_in_use_is_named_and_pieces_of_an_allocation_can_be_given_back() {
+        let mut tree = IovaTree::new(span(0, 1 << 20), PAGE).unwrap();
+        tree.reserve(span(0x8000, PAGE)).unwrap();
+        let got = tree.alloc(4 * PAGE, PAGE, Iova(0x6fff)).unwrap();
+        assert_eq!(tree.reserve(span(0x1000, 0xf000)), Err(IovaError::InUse(got)));
+        let (first, rest) = (span(got.start.0, PAGE), span(got.start.0 + PAGE, 3 * PAGE));
+        tree.free(first).unwrap();
+        assert_eq!(tree.free(got), Err(IovaError::NotAllocated(got)), "a part of it is free");
+        assert_eq!(tree.reserve(span(0, 0xf000)), Err(IovaError::InUse(rest)));
+        assert_eq!(tree.in_use(), 3 * PAGE);
+        assert_eq!(
+            tree.free(span(0x8000, PAGE)),
+            Err(IovaError::NotAllocated(span(0x8000, PAGE))),
+            "it is reserved"
+        );
+        tree.free(rest).unwrap();
+        assert_eq!(tree.in_use(), 0);
     }
 
     #[derive(Clone, Debug)]

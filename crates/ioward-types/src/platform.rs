@@ -60,6 +60,11 @@ pub unsafe trait Platform: Clone + Send + Sync + 'static {
 
     /// Pins the caller to its CPU and tells the CPU's number.
     fn pin(&self) -> (Self::Pin, usize);
+    /// How many CPUs have things of their own: one more than the highest number that [`Platform::pin`] tells, or zero where
+    /// nothing is to be kept for a CPU. Who has a greater number is served all the same, by way of a lock.
+    fn cpus(&self) -> usize {
+        0
+    }
     /// Every pin alive on entry is gone on return (RCU, or one interrupt to each CPU). May sleep.
     fn synchronize(&self);
     /// `bytes` zeroed bytes, aligned to `align` (a power of two), wholly below `below`. May be called with a lock held.
