@@ -18,7 +18,7 @@ const PAGE: u64 = 4096;
 const CPUS: usize = 4;
 
 thread_local! { static CPU: Cell<usize> = const { Cell::new(0) }; }
-/// How often a lock was taken by anybody in this thread.
+// How often a lock was taken in this thread.
 thread_local! { static LOCKS: Cell<usize> = const { Cell::new(0) }; }
 
 struct Lock(AtomicBool);
@@ -46,7 +46,7 @@ struct Host(&'static [Mutex<()>; CPUS]);
 
 impl Host {
     fn new() -> Self {
-        Self(Box::leak(Box::new(Default::default())))
+        Self(Box::leak(Box::default()))
     }
 }
 

@@ -118,6 +118,11 @@ unsafe impl Platform for SimPlatform {
         (SimPin { platform: self.0.clone(), cpu, side, _not_send: PhantomData }, cpu as usize)
     }
 
+    /// Numbers are given to pins, not to threads; with more pins than this at once some go by way of locks.
+    fn cpus(&self) -> usize {
+        4
+    }
+
     fn synchronize(&self) {
         let _one_at_a_time = self.0.synchronizing.lock().unwrap_or_else(PoisonError::into_inner);
         fence(Ordering::SeqCst);

@@ -88,6 +88,10 @@ unsafe impl<P: Platform> Platform for Watched<P> {
         self.0.under.pin()
     }
 
+    fn cpus(&self) -> usize {
+        self.0.under.cpus()
+    }
+
     fn synchronize(&self) {
         self.0.under.synchronize();
     }

@@ -24,7 +24,7 @@ pub(crate) use prepare::Want;
 
 use crate::{
     driver::Plan,
-    order::{Rank, Ranked},
+    order::{Held, Rank, Ranked},
     publish::Published,
 };
 use alloc::vec::Vec;
@@ -32,7 +32,7 @@ use core::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
 };
-use ioward_iova::{IovaError, IovaTree, Reserved};
+use ioward_iova::{IovaAllocator, IovaError, IovaTree, Reserved};
 use ioward_types::{Iova, Platform, Span};
 use layout::Layout;
 
@@ -47,7 +47,7 @@ pub struct AddressSpace<P: Platform> {
     layout: Published<Layout<P>>,
     /// Held for a few entries at a time while a carrier is being filled.
     filling: Ranked<P::Lock, ()>,
-    iova: Ranked<P::Lock, IovaTree>,
+    iova: IovaAllocator<P>,
     quarantined: AtomicU64,
 }
 
@@ -68,25 +68,26 @@ impl<P: Platform> AddressSpace<P> {
         aperture: Span<Iova>,
         granule: u64,
     ) -> Result<Self, IovaError> {
-        let iova = IovaTree::new(aperture, granule)?;
+        let iova = IovaAllocator::new(platform.clone(), aperture, granule)?;
         Ok(Self {
             platform,
             registry,
             layout: Published::new(Layout::empty()),
             filling: Ranked::new(Rank::Filling, ()),
-            iova: Ranked::new(Rank::Iova, iova),
+            iova,
             quarantined: AtomicU64::new(0),
         })
     }
 
     /// The IOVAs that can be mapped, reserved ones among them.
     pub fn aperture(&self) -> Span<Iova> {
-        self.iova.lock().aperture()
+        let _ranked = Held::enter(Rank::Iova);
+        self.iova.aperture()
     }
 
     /// The smallest page of every carrier, in bytes: what IOVAs, physical addresses and lengths are multiples of.
     pub fn granule(&self) -> u64 {
-        self.iova.lock().granule()
+        self.iova.granule()
     }
 
     /// The plans of its carriers, in the order in which they came.
@@ -97,10 +98,8 @@ impl<P: Platform> AddressSpace<P> {
 
     /// What it has counted.
     pub fn stats(&self) -> SpaceStats {
-        SpaceStats {
-            iova_in_use: self.iova.lock().in_use(),
-            quarantined: self.quarantined.load(Ordering::Relaxed),
-        }
+        let _ranked = Held::enter(Rank::Iova);
+        SpaceStats { iova_in_use: self.iova.in_use(), quarantined: self.quarantined.load(Ordering::Relaxed) }
     }
 
     /// The platform that it lives on.
@@ -113,29 +112,47 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     pub(crate) fn alloc_iova(&self, bytes: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
-        let mut iova = self.iova.lock();
-        let granule = iova.granule();
-        iova.alloc(bytes, granule, limit)
+        let _ranked = Held::enter(Rank::Iova);
+        self.iova.alloc(bytes, self.iova.granule(), limit)
     }
 
     pub(crate) fn free_iova(&self, span: Span<Iova>) {
-        let result = self.iova.lock().free(span);
+        let _ranked = Held::enter(Rank::Iova);
+        let result = self.iova.free(span);
         debug_assert!(result.is_ok(), "an allocation is freed once, by its owner");
+    }
+
+    /// The tree itself, with what CPUs had at hand in it. Waits for whoever is pinned.
+    fn with_iovas<R>(&self, f: impl FnOnce(&mut IovaTree) -> R) -> R {
+        self.iova.with_tree(|tree| {
+            let _ranked = Held::enter(Rank::Iova);
+            f(tree)
+        })
     }
 
     /// Never to allocate any of these. All or none: `Err` names one that is in use.
     fn reserve_iova(&self, spans: &[Span<Iova>]) -> Result<Vec<Reserved>, Span<Iova>> {
-        let mut iova = self.iova.lock();
-        if let Some(used) = spans.iter().find(|span| !iova.is_unused(**span)) {
-            return Err(*used);
+        self.with_iovas(|iova| {
+            if let Some(used) = spans.iter().find(|span| !iova.is_unused(**span)) {
+                return Err(*used);
+            }
+            // None is allocated, so none is refused.
+            Ok(spans.iter().filter_map(|span| iova.reserve(*span).ok()).collect())
+        })
+    }
+
+    /// No IOVA beyond `last` any more.
+    fn lower_iova(&self, last: Iova) -> Result<Option<Reserved>, IovaError> {
+        if last >= self.aperture().last() {
+            return Ok(None);
         }
-        // None is allocated, so none is refused.
-        Ok(spans.iter().filter_map(|span| iova.reserve(*span).ok()).collect())
+        self.with_iovas(|iova| iova.lower(last)).map(Some)
     }
 
     fn undo_iova(&self, reserved: Vec<Reserved>) {
-        let mut iova = self.iova.lock();
-        reserved.into_iter().rev().for_each(|one| iova.undo(one));
+        if !reserved.is_empty() {
+            self.with_iovas(|iova| reserved.into_iter().rev().for_each(|one| iova.undo(one)));
+        }
     }
 
     pub(crate) fn quarantine(&self, bytes: u64) {

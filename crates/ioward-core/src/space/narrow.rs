@@ -24,8 +24,8 @@ impl<P: Platform> AddressSpace<P> {
     ) -> Result<Narrowed, AddError> {
         let mut narrowed = Narrowed::default();
         let result = self.forbid_into(windows, &mut narrowed).and_then(|()| {
-            let lowered = self.iova.lock().lower(last);
-            narrowed.reserved.push(lowered.map_err(|error| AddError::LiveIova(MapError::Iova(error)))?);
+            let lowered = self.lower_iova(last);
+            narrowed.reserved.extend(lowered.map_err(|error| AddError::LiveIova(MapError::Iova(error)))?);
             self.require_into(regions, &mut narrowed)
         });
         match result {

@@ -57,8 +57,9 @@ impl Canaries {
                 continue;
             }
             let (Ok(bound), Some(group)) = (device.bind(), member.group()) else { continue };
-            // Different amounts, so that IOVAs of groups are equal in part and differ in part.
-            let buffers = (0..2 + index % 3).map(|n| (1 + (index + n) % 3, n != 1));
+            // The first is alike and the others are not, so that IOVAs of groups are equal in part and differ in part.
+            let pages = |n| if n == 0 { 1 } else { 1 + (index + n) % 3 };
+            let buffers = (0..2 + index % 3).map(|n| (pages(n), n != 1));
             for (n, (pages, writable)) in buffers.enumerate() {
                 let seed = (index * 8 + n) as u64;
                 match hold(&running.rig.platform, &bound, index, group, pages, writable, seed) {
