@@ -34,26 +34,31 @@ const MACHINE: Machine = Machine {
     devices: &["nvme,drive=disk0,serial=ioward"],
     ..Machine::PLAIN
 };
-/// Ways to run the load: what they are called, whether under Linux, and the words for the kernel.
+/// Ways to run the load: what they are called, Linux's domain, and the words for the kernel.
 const WAYS: [Way; 5] = [
-    Way { name: "Linux, passthrough", linux: true, words: "console=ttyAMA0 quiet iommu.passthrough=1" },
+    Way {
+        name: "Linux, passthrough",
+        domain: Some("identity"),
+        words: "console=ttyAMA0 quiet iommu.passthrough=1",
+    },
     Way {
         name: "Linux, lazy",
-        linux: true,
+        domain: Some("DMA-FQ"),
         words: "console=ttyAMA0 quiet iommu.passthrough=0 iommu.strict=0",
     },
     Way {
         name: "Linux, strict",
-        linux: true,
+        domain: Some("DMA"),
         words: "console=ttyAMA0 quiet iommu.passthrough=0 iommu.strict=1",
     },
-    Way { name: "ioward, passthrough", linux: false, words: "run=measure bypass" },
-    Way { name: "ioward, strict", linux: false, words: "run=measure" },
+    Way { name: "ioward, passthrough", domain: None, words: "run=measure bypass" },
+    Way { name: "ioward, strict", domain: None, words: "run=measure" },
 ];
 
 struct Way {
     name: &'static str,
-    linux: bool,
+    /// Under Linux: what it must call the type of the controller's domain. None is our kernel.
+    domain: Option<&'static str>,
     words: &'static str,
 }
 
@@ -152,15 +157,16 @@ fn one(
     let name = way.name.replace(", ", "-").to_lowercase();
     let images = [Image::new(&MACHINE.drives[0], folder, &name)?];
     let machine = Machine { words: way.words, ..MACHINE };
-    let kernel = if way.linux { &guest.kernel } else { kernel };
+    let linux = way.domain.is_some();
+    let kernel = if linux { &guest.kernel } else { kernel };
     let mut command = machine.command(kernel, false, &images, None);
-    if way.linux {
+    if linux {
         command.arg("-initrd").arg(initramfs);
     }
     let log = folder.join(format!("{name}.log"));
     let mut file = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
     let _ = writeln!(file, "$ {}", crate::shell::line(&command));
-    let mut measured = Vec::new();
+    let (mut measured, mut domain) = (Vec::new(), None);
     each_line(command, LIMIT, |line| {
         let line = line.trim_end();
         let _ = writeln!(file, "{line}");
@@ -168,12 +174,29 @@ fn one(
             println!("  {}: {line}", way.name);
             measured.push(Measured::read(rest).ok_or_else(|| format!("`{line}` cannot be read"))?);
         }
+        if let Some(rest) = line.strip_prefix("domain") {
+            domain = Some(rest.trim().to_owned());
+        }
         if line.starts_with("ERROR ") || line.starts_with("PANIC ") { Err(line.to_owned()) } else { Ok(()) }
     })
     .map_err(|why| format!("{why}; see {}", log.display()))?;
+    right_domain(way.domain, domain.as_deref()).map_err(|why| format!("{why}; see {}", log.display()))?;
     match measured.len() {
         KINDS => Ok(measured),
         count => Err(format!("{count} of {KINDS} kinds of requests were measured; see {}", log.display())),
+    }
+}
+
+/// What is measured is what the way is called: Linux may take its words otherwise than they are meant.
+fn right_domain(expected: Option<&str>, said: Option<&str>) -> Result<(), String> {
+    match (expected, said) {
+        (None, None) => Ok(()),
+        (Some(expected), Some(said)) if expected == said => Ok(()),
+        (Some(expected), Some(said)) => Err(format!("the controller's domain is `{said}`, not `{expected}`")),
+        (Some(expected), None) => {
+            Err(format!("Linux does not say that the controller's domain is `{expected}`"))
+        }
+        (None, Some(said)) => Err(format!("our kernel says that it has a domain `{said}`, as Linux does")),
     }
 }
 
@@ -219,6 +242,17 @@ fn print(columns: &[(&Way, Vec<Measured>)]) {
         print!("| {} |", measured.what);
         columns.iter().for_each(|(_, measured)| print!(" {} |", measured[row].each()));
         println!();
+    }
+}
+
+#[test]
+fn another_domain_than_the_ways_is_an_error() {
+    assert_eq!(right_domain(Some("DMA-FQ"), Some("DMA-FQ")), Ok(()));
+    assert_eq!(right_domain(None, None), Ok(()));
+    for (expected, said) in
+        [(Some("DMA"), Some("DMA-FQ")), (Some("DMA"), Some("")), (Some("DMA"), None), (None, Some("DMA"))]
+    {
+        assert!(right_domain(expected, said).is_err(), "{expected:?} {said:?}");
     }
 }
 

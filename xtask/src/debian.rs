@@ -148,6 +148,10 @@ impl Apt {
             format!("Dir::Cache={}", folder.join("cache").display()),
             format!("APT::Architecture={}", arch.name()),
             format!("APT::Architectures::={}", arch.name()),
+            // Where there is no network this ends soon, as what is missing does.
+            "Acquire::http::Timeout=30".into(),
+            "Acquire::https::Timeout=30".into(),
+            "Acquire::Retries=1".into(),
         ];
         // Root's apt would drop to a user that may not write there.
         if ask("id", &["-u"]).is_some_and(|id| id.trim() == "0") {

@@ -2,7 +2,7 @@
 //! where one lies beside the repository.
 
 use crate::{
-    shell::{End, cargo, root, show, target, wait},
+    shell::{End, cargo, corpus, root, show, target, wait},
     tally::Tally,
 };
 use std::fs::{self, File};
@@ -61,10 +61,10 @@ pub fn run(tally: &mut Tally) {
             end => Err(format!("{}; see {}", code(end), logs.join("embedded.log").display())),
         },
     );
-    let corpus = root().join("../shared/corpus");
+    let corpus = corpus();
     if !corpus.is_dir() {
         // A clone alone has no corpus, and is not worse for it: it is not part of the repository.
-        println!("       no corpus of tables beside the repository: none was run");
+        println!("       no corpus of tables at {} (set IOWARD_CORPUS): none was run", corpus.display());
         return;
     }
     for (folder, ending) in FOLDERS {

@@ -13,6 +13,11 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
+/// The corpus of real machines: where `IOWARD_CORPUS` says, or beside the repository. It need not be there.
+pub fn corpus() -> PathBuf {
+    std::env::var_os("IOWARD_CORPUS").map_or_else(|| root().join("../shared/corpus"), PathBuf::from)
+}
+
 /// Where artefacts go: `CARGO_TARGET_DIR`, or `target`.
 pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)

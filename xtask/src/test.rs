@@ -45,6 +45,7 @@ fn formatting(tally: &mut Tally) {
     let mut kernels = cargo();
     kernels.current_dir(root().join("kernels")).args(["fmt", "--check"]);
     kernels.args(["-p", "kernel", "-p", "kernel-aarch64", "-p", "kernel-riscv64", "-p", "kernel-x86_64"]);
+    kernels.args(["-p", "linux-load"]);
     tally.check("formatting of the kernels", show(&mut kernels));
 }
 

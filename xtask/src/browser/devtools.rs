@@ -51,6 +51,9 @@ pub struct Browser {
     last: u32,
     session: String,
     events: Vec<Value>,
+    patience: Duration,
+    /// It has not answered once: it hangs, and nothing is waited for any more.
+    dead: bool,
 }
 
 impl Browser {
@@ -79,8 +82,17 @@ impl Browser {
             }
         });
         let profile = profile.to_path_buf();
-        let mut browser =
-            Self { child, to, from, profile, last: 0, session: String::new(), events: Vec::new() };
+        let mut browser = Self {
+            child,
+            to,
+            from,
+            profile,
+            last: 0,
+            session: String::new(),
+            events: Vec::new(),
+            patience: PATIENCE,
+            dead: false,
+        };
         let made = browser.call("Target.createTarget", "{\"url\":\"about:blank\"}")?;
         let target = text(&made, &["targetId"]).ok_or("no tab was made")?.to_owned();
         let params = format!("{{\"targetId\":{},\"flatten\":true}}", quoted(&target));
@@ -94,6 +106,9 @@ impl Browser {
 
     /// Asks for something and waits for its answer.
     pub fn call(&mut self, method: &str, params: &str) -> Result<Value, String> {
+        if self.dead {
+            return Err(format!("{method}: the browser hangs since it gave no answer"));
+        }
         self.last += 1;
         let session = match self.session.is_empty() {
             true => String::new(),
@@ -102,7 +117,7 @@ impl Browser {
         let id = self.last.to_string();
         let message = format!("{{\"id\":{id},\"method\":\"{method}\",\"params\":{params}{session}}}\0");
         self.to.write_all(message.as_bytes()).map_err(|error| format!("{method}: {error}"))?;
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         loop {
             let answer = self.next(until).map_err(|why| format!("{method}: {why}"))?;
             if answer.get("id") != Some(&Value::Word(id.clone())) {
@@ -118,7 +133,10 @@ impl Browser {
     fn next(&mut self, until: Instant) -> Result<Value, String> {
         let left = until.saturating_duration_since(Instant::now());
         self.from.recv_timeout(left).map_err(|error| match error {
-            RecvTimeoutError::Timeout => format!("no answer within {} s", PATIENCE.as_secs()),
+            RecvTimeoutError::Timeout => {
+                self.dead = true;
+                format!("no answer within {} s", self.patience.as_secs())
+            }
             RecvTimeoutError::Disconnected => "the browser has ended".to_owned(),
         })
     }
@@ -138,7 +156,7 @@ impl Browser {
         if let Some(why) = text(&answer, &["errorText"]) {
             return Err(format!("{url}: {why}"));
         }
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + self.patience;
         while !self.events.iter().any(loaded) {
             let event = self.next(until).map_err(|why| format!("{url}: {why}"))?;
             self.events.push(event);
@@ -261,6 +279,7 @@ pub fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn quoted_text_is_read_back() {
@@ -275,5 +294,30 @@ mod tests {
         let error = Browser::start("true", &profile).err().expect("`true` speaks no protocol");
         assert!(error.contains("Target.createTarget"), "{error}");
         assert!(!profile.exists());
+    }
+
+    #[test]
+    fn a_browser_that_hangs_is_waited_for_once() {
+        let folder = std::env::temp_dir().join(format!("ioward-xtask-hung-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        // It answers what a start asks for, and nothing more.
+        let program = folder.join("program");
+        let script = "#!/bin/sh
+            for id in 1 2 3 4 5 6; do
+                printf '{\"id\":%s,\"result\":{\"targetId\":\"t\",\"sessionId\":\"s\"}}\\0' $id >&4
+            done
+            exec sleep 600";
+        fs::write(&program, script).expect("a program");
+        fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("it may be run");
+        let started = Browser::start(&program.to_string_lossy(), &folder.join("profile"));
+        let mut browser = started.unwrap_or_else(|why| panic!("it answers that much: {why}"));
+        browser.patience = Duration::ZERO;
+        let first = browser.ask("1").expect_err("no answer comes");
+        browser.patience = PATIENCE;
+        let second = browser.open("about:blank").expect_err("it is not asked again");
+        browser.close();
+        let _ = fs::remove_dir_all(&folder);
+        assert!(first.contains("no answer within"), "{first}");
+        assert!(second.contains("hangs"), "{second}");
     }
 }

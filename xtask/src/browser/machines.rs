@@ -1,6 +1,6 @@
 //! The pages that are opened: a small machine in words of `lspci`, and real ones where they lie beside the repository.
 
-use crate::shell::{cargo, root, show, target};
+use crate::shell::{cargo, corpus, show, target};
 use std::{
     fmt::Write as _,
     fs,
@@ -92,14 +92,20 @@ pub fn pages(folder: &Path) -> Result<Vec<Page>, String> {
     let input = folder.join("small.txt");
     fs::write(&input, small()).map_err(|error| format!("{}: {error}", input.display()))?;
     let mut machines = vec![("small".to_owned(), input)];
-    match fs::read_dir(root().join("../shared/corpus/pci")) {
+    let corpus = corpus().join("pci");
+    match fs::read_dir(&corpus) {
         Ok(entries) => {
             let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
             paths.sort();
             let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             machines.extend(paths.into_iter().map(|path| (name(&path), path)));
         }
-        Err(_) => println!("       no corpus of machines beside the repository: the small one only"),
+        Err(_) => {
+            println!(
+                "       no corpus of machines at {} (set IOWARD_CORPUS): the small one only",
+                corpus.display()
+            );
+        }
     }
     machines.into_iter().map(|(name, input)| page(folder, name, &input)).collect()
 }

@@ -76,14 +76,21 @@ pub fn judge(tally: &mut Tally, machine: &str, outcome: &Outcome) {
     }
 }
 
-/// Bypassed, every rogue check of the other run is there and fails.
+/// What the kernels say of rogue DMA that got through, and of the report that is missing then.
+const GOT_THROUGH: [&str; 2] = ["Reached", "NotReported"];
+
+/// Bypassed, every rogue check of the other run is there, and fails because the DMA gets through: a device that does not
+/// move its data, or a mapping that cannot be made, shows nothing.
 pub fn judge_control(tally: &mut Tally, machine: &str, outcome: &Outcome, control: &Outcome) {
     let rogue = outcome.checks.iter().filter(|(name, _)| name.starts_with("rogue-"));
     let mut count = 0;
     for (name, _) in rogue {
         count += 1;
         match control.checks.iter().find(|(other, _)| other == name) {
-            Some((_, Some(_))) => tally.pass(1),
+            Some((_, Some(why))) if GOT_THROUGH.iter().any(|start| why.starts_with(start)) => tally.pass(1),
+            Some((_, Some(why))) => {
+                tally.fail(format!("{machine}: control: {name} fails for another reason: {why}"));
+            }
             Some((_, None)) => tally.fail(format!("{machine}: control: {name} passes without translation")),
             None => tally.fail(format!("{machine}: control: {name} was not tried")),
         }
@@ -117,11 +124,27 @@ mod tests {
     #[test]
     fn a_control_that_does_not_fail_is_an_error() {
         let good = "noise\ncheck copy ok\ncheck rogue-write ok\ndone 2 passed 0 failed\n";
-        let bad = "check copy ok\ncheck rogue-write FAILED memory changed\ndone 1 passed 1 failed\n";
+        let bad = "check copy ok\ncheck rogue-write FAILED Reached\ndone 1 passed 1 failed\n";
         assert_eq!(failures(good, bad), 0);
         assert_eq!(failures(good, good), 1);
         assert_eq!(failures(bad, bad), 1);
         assert_eq!(failures(good, "done 0 passed 0 failed\n"), 2);
+    }
+
+    #[test]
+    fn a_control_that_fails_for_another_reason_is_an_error() {
+        let good = "check rogue-write ok\ncheck rogue-write-reported ok\ndone 2 passed 0 failed\n";
+        let control = |why: &str, reported: &str| {
+            failures(
+                good,
+                &format!(
+                    "check rogue-write FAILED {why}\ncheck rogue-write-reported FAILED {reported}\ndone 0 passed 2 failed\n"
+                ),
+            )
+        };
+        assert_eq!(control("Reached", "NotReported([])"), 0);
+        assert_eq!(control("Device(Timeout)", "NotReported([])"), 1);
+        assert_eq!(control("Mapping(\"Reached\")", ""), 2);
     }
 
     #[test]
