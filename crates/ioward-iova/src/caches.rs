@@ -93,6 +93,9 @@ impl<P: Platform> IovaAllocator<P> {
     /// The size, of those that are kept at hand, that so many bytes are rounded up to.
     #[inline(always)]
     fn class(&self, bytes: u64) -> Option<usize> {
+        if self.room == 0 {
+            return None; // nothing is kept at hand, so nothing need be rounded
+        }
         let more = bytes.wrapping_sub(1) >> self.shift;
         (more < 1 << (CLASSES - 1)).then(|| (u64::BITS - more.leading_zeros()) as usize)
     }
@@ -144,19 +147,20 @@ impl<P: Platform> IovaAllocator<P> {
     /// back with [`IovaAllocator::trim`] and try again.
     #[inline]
     pub fn alloc(&self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
-        if let Some(class) = self.class(bytes)
-            && let Some(zone) = self.zone(limit)
-        {
+        if let Some(class) = self.class(bytes) {
             let size = self.class_bytes(class);
             if align <= size && align.is_power_of_two() {
                 let (pin, cpu) = self.platform.pin();
-                let at_hand = self.mine(&pin, cpu).and_then(|stock| {
-                    // SAFETY: `mine` gives it to this CPU alone while it is pinned.
-                    unsafe { stock.pop(zone, class) }
-                });
-                let start = match at_hand {
+                let stock = self.mine(&pin, cpu);
+                // After the look at `stopped`: the end of the aperture changes only while all are stopped.
+                let Some(zone) = self.zone(limit) else {
+                    drop(pin);
+                    return self.alloc_uncached(bytes, align, limit);
+                };
+                // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+                let start = match stock.and_then(|stock| unsafe { stock.pop(zone, class) }) {
                     Some(start) => start,
-                    None => self.restock(&pin, cpu, zone, class, limit)?,
+                    None => self.restock(&pin, cpu, class, limit)?,
                 };
                 return Ok(self.span(start, bytes));
             }
@@ -210,27 +214,29 @@ impl<P: Platform> IovaAllocator<P> {
         }
         let slot = &self.slots.get(cpu)?.0;
         if slot.load(Ordering::Relaxed).is_null() {
-            slot.store(Box::into_raw(Stock::new()), Ordering::Release);
+            slot.store(Box::into_raw(Stock::new()?), Ordering::Release);
         }
         self.mine(pin, cpu)
     }
 
     /// The stack is empty: a chunk of the depot's, or a new run cut into ranges. Gives the first byte of one.
     #[cold]
-    fn restock(
-        &self,
-        pin: &P::Pin,
-        cpu: usize,
-        zone: usize,
-        class: usize,
-        limit: Iova,
-    ) -> Result<u64, IovaError> {
+    fn restock(&self, pin: &P::Pin, cpu: usize, class: usize, limit: Iova) -> Result<u64, IovaError> {
         let size = self.class_bytes(class);
         let stock = self.make_mine(pin, cpu);
+        // As in `alloc`: only now does the end of the aperture stay what it is, unless all are stopped.
+        let zone = self.zone(limit);
         let mut shared = self.shared.lock();
-        let Some(stock) = stock else { return Ok(shared.tree.alloc(size, size, limit)?.start.0) };
+        let Some((stock, zone)) = stock.zip(zone) else {
+            return Ok(shared.tree.alloc(size, size, limit)?.start.0);
+        };
+        // The end may have moved since the stack of another zone was found empty.
+        // SAFETY: this CPU's own.
+        if let Some(start) = unsafe { stock.pop(zone, class) } {
+            return Ok(start);
+        }
         if let Some(chunk) = shared.depot[zone][class].pop() {
-            // SAFETY: this CPU's own, and it is empty: that is why this was called.
+            // SAFETY: this CPU's own, and it is empty.
             unsafe { stock.fill(zone, class, &chunk) };
         } else {
             let kept = Iova(if zone == LOW { limit.0.min(LOW_END - 1) } else { limit.0 });
@@ -347,12 +353,13 @@ impl<P: Platform> IovaAllocator<P> {
         }
         // Who was pinned may have looked before; who is pinned from now on sees that all are stopped.
         self.platform.synchronize();
+        // While all are stopped nobody fills anything again, so the lock need not be held over all of it.
+        for stock in self.stocks() {
+            // SAFETY: everybody is stopped, and this is the only one who stopped them.
+            unsafe { self.give_up(stock, &mut self.shared.lock().tree) };
+        }
         let result = {
             let mut shared = self.shared.lock();
-            for stock in self.stocks() {
-                // SAFETY: everybody is stopped, and this is the only one who stopped them.
-                unsafe { self.give_up(stock, &mut shared.tree) };
-            }
             shared.empty_depot(self.shift);
             let result = f(&mut shared.tree);
             self.last.store(shared.tree.aperture().last().0, Ordering::Relaxed);

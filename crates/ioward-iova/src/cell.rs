@@ -12,14 +12,11 @@ pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Orderi
 /// As loom has it: access by a closure.
 #[cfg(not(loom))]
 #[derive(Debug)]
+#[repr(transparent)]
 pub struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
 
 #[cfg(not(loom))]
 impl<T> UnsafeCell<T> {
-    pub fn new(value: T) -> Self {
-        Self(core::cell::UnsafeCell::new(value))
-    }
-
     #[inline(always)]
     pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         f(self.0.get())

@@ -1,7 +1,10 @@
 //! What one CPU has at hand: a stack of ranges for each size.
 
 use crate::cell::{AtomicU32, Ordering, UnsafeCell};
+#[cfg(not(loom))]
+use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::boxed::Box;
+#[cfg(loom)]
 use core::array;
 
 /// Sizes that are kept at hand: 1, 2, 4, … 32 granules.
@@ -46,10 +49,23 @@ pub struct Stock([[Stack; CLASSES]; ZONES]);
 unsafe impl Sync for Stock {}
 
 impl Stock {
-    /// Empty stacks.
-    pub fn new() -> Box<Self> {
+    /// Empty stacks; none where there is no memory for them. They are made where they stay: a kernel's stack may be as small
+    /// as they are.
+    #[cfg(not(loom))]
+    pub fn new() -> Option<Box<Self>> {
+        let layout = Layout::new::<Self>();
+        // SAFETY: the layout is not empty.
+        let memory = unsafe { alloc_zeroed(layout) }.cast::<Self>();
+        // SAFETY: it comes from the global allocator with the layout of `Self`; counts and numbers of zero are what an empty
+        // stack has.
+        (!memory.is_null()).then(|| unsafe { Box::from_raw(memory) })
+    }
+
+    /// As above; loom's atomics want to be made one by one.
+    #[cfg(loom)]
+    pub fn new() -> Option<Box<Self>> {
         let stack = || Stack { len: AtomicU32::new(0), starts: UnsafeCell::new([0; ROOM]) };
-        Box::new(Self(array::from_fn(|_| array::from_fn(|_| stack()))))
+        Some(Box::new(Self(array::from_fn(|_| array::from_fn(|_| stack())))))
     }
 
     /// How many ranges of a size are at hand; a moment ago, if other CPUs are at work.

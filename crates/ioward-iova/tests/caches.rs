@@ -199,6 +199,39 @@ fn a_lowered_aperture_is_kept_at_hand_below_its_end() {
     assert_eq!(LOCKS.get(), before);
 }
 
+/// A device with fewer address bits than its address space has never gets what it cannot reach, whatever the end of the
+/// aperture does meanwhile.
+#[test]
+fn a_limit_holds_while_the_aperture_moves() {
+    let iovas = Arc::new(allocator(1 << 47));
+    let limit = Iova((1 << 39) - 1);
+    thread::scope(|scope| {
+        let done = Arc::new(AtomicBool::new(false));
+        let (all, stop) = (iovas.clone(), done.clone());
+        let mover = scope.spawn(move || {
+            CPU.set(2);
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok(lowered) = all.with_tree(|tree| tree.lower(limit)) {
+                    all.with_tree(|tree| tree.undo(lowered));
+                    // Somebody who reaches everything fills a stock with what is beyond the limit.
+                    let high = all.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap();
+                    all.free(high).unwrap();
+                }
+            }
+        });
+        CPU.set(0);
+        for _ in 0..20_000 {
+            let got = iovas.alloc(PAGE, PAGE, limit).unwrap();
+            assert!(got.last() <= limit, "{got}");
+            iovas.free(got).unwrap();
+            let wide = iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap();
+            iovas.free(wide).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        mover.join().unwrap();
+    });
+}
+
 /// Four threads, of which two share a CPU and one has a number beyond those announced, pass ranges on to each other, while
 /// a fifth takes all of it back and reserves now and then: nothing is given out twice, and at the end nothing is missing.
 #[test]

@@ -122,6 +122,11 @@ impl<P: Platform> AddressSpace<P> {
         debug_assert!(result.is_ok(), "an allocation is freed once, by its owner");
     }
 
+    /// Takes back the IOVAs that CPUs have at hand, for whoever met `Exhausted` and may sleep: waits for whoever is pinned.
+    pub fn trim_iovas(&self) {
+        self.iova.trim();
+    }
+
     /// The tree itself, with what CPUs had at hand in it. Waits for whoever is pinned.
     fn with_iovas<R>(&self, f: impl FnOnce(&mut IovaTree) -> R) -> R {
         self.iova.with_tree(|tree| {
