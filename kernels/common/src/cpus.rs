@@ -35,10 +35,12 @@ pub fn second() -> ! {
             core::hint::spin_loop();
             continue;
         }
-        // SAFETY: `both` keeps the job until it is done and leaves it alone meanwhile.
-        let job = unsafe { &mut *job };
-        (job.work)();
-        job.done.store(true, Ordering::Release);
+        // SAFETY: `both` keeps the job until it is done, and leaves its work to us. No reference to the whole job is made:
+        // `both` looks at its flag meanwhile.
+        unsafe {
+            (&mut *(*job).work)();
+            (*job).done.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -55,7 +57,8 @@ pub fn both(mut first: impl FnMut(), mut second: impl FnMut() + Send) -> bool {
     let pointer: *mut Job<'_> = &raw mut job;
     JOB.store(pointer.cast(), Ordering::Release);
     first();
-    // SAFETY: the job lives until this function ends; its flag is an atomic.
+    // SAFETY: the job lives until this function ends. Its flag is an atomic, and the other CPU makes no reference that is
+    // its own to the flag or to the job around it.
     let done: &AtomicBool = unsafe { &(*pointer).done };
     wait(|| done.load(Ordering::Acquire), "the second CPU does not finish its part");
     true

@@ -55,6 +55,10 @@ impl<'a> Slot<'a> {
     /// Whether somebody has pressed its button since this was asked last: what is in it shall go.
     pub fn pressed(&self) -> bool {
         let value = self.read(CONTROL);
+        // A port that is gone reads as all ones, and nobody has pressed anything there.
+        if value == u32::MAX {
+            return false;
+        }
         if value & PRESSED != 0 {
             // Status is cleared by writing ones; zeros leave the rest of it alone.
             self.access.write32(self.port, self.express + CONTROL, value & 0xffff | PRESSED);
