@@ -93,6 +93,7 @@ impl Record {
         function.class = function.class.or(self.class);
         function.driver.clone_from(&self.driver);
         function.linux_group = self.group;
+        function.physical = self.physical;
         function
     }
 

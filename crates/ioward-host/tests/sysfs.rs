@@ -109,6 +109,49 @@ fn virtual_functions_have_their_ids_from_beside_configuration_space() {
 }
 
 #[test]
+fn a_copy_with_a_link_in_place_of_its_tree_gives_nobody_elses_files() {
+    let outside = folder("link-outside");
+    write(&outside.join("base/compatible"), b"secret\0");
+    for (name, place, target) in [
+        ("link-base", "firmware/devicetree/base", outside.join("base")),
+        ("link-tree", "firmware/devicetree", outside.clone()),
+    ] {
+        let root = folder(name);
+        two_ports(&root);
+        link(&root.join(place), target.to_str().unwrap());
+        let machine = Machine::open(&root).unwrap();
+        assert!(machine.tables.is_empty(), "{name}");
+        let said = machine.unread[0].to_string();
+        assert!(said.contains(&format!("{place}: a link, not a file; it was not opened")), "{name}: {said}");
+    }
+}
+
+#[test]
+fn a_virtual_function_is_its_physical_ones_without_root_too() {
+    let root = folder("physfn");
+    let port = Config::new(0x8086, 0x2030, 0x0604).bridge(0, 1, 1).express(4).acs(0x1f, 0x1d);
+    function(&root, "0000:00:01.0", port);
+    for at in ["0000:01:00.0", "0000:01:02.0"] {
+        let folder = function(&root, at, Config::new(0x8086, 0x1572, 0x0200));
+        let config = fs::read(folder.join("config")).unwrap();
+        write(&folder.join("config"), &config[..64]);
+    }
+    link(&root.join("bus/pci/devices/0000:01:02.0/physfn"), "../0000:01:00.0");
+    let machine = Machine::open(&root).unwrap();
+    let find = |at| machine.topology.find(bdf(at));
+    assert_eq!(machine.topology.physical(find("0000:01:02.0").unwrap()), find("0000:01:00.0"));
+    assert_eq!(machine.topology.physical(find("0000:01:00.0").unwrap()), None);
+    // Nothing leads around in circles: a bridge whose bus would lend to the one that it is on.
+    function(&root, "0000:01:03.0", Config::new(0x8086, 0x1901, 0x0604).bridge(1, 5, 5).express(4));
+    function(&root, "0000:05:00.0", Config::new(0x8086, 0x1572, 0x0200));
+    link(&root.join("bus/pci/devices/0000:01:00.0/physfn"), "../0000:05:00.0");
+    let machine = Machine::open(&root).unwrap();
+    let index = machine.topology.find(bdf("0000:01:00.0")).unwrap();
+    assert_eq!(machine.topology.physical(index), None);
+    assert_eq!(machine.topology.path(index).count(), 1);
+}
+
+#[test]
 fn a_port_above_something_removable_faces_outside() {
     let root = folder("outside");
     two_ports(&root);

@@ -275,6 +275,9 @@ pub struct Function {
     pub thunderbolt: Fact<()>,
     /// Firmware says that what is below it can be plugged in from outside (`ExternalFacingPort`).
     pub external_facing: bool,
+    /// The physical function of a virtual one, if the system tells. Where nobody could read the physical function's
+    /// capability, this is all that is known.
+    pub physical: Option<Bdf>,
 }
 
 impl Function {

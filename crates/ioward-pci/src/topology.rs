@@ -398,6 +398,20 @@ impl Topology {
                 }
             }
         }
+        // What the system tells, where the capability of the physical function says nothing. Requester IDs of virtual
+        // functions are above that of their physical one; so no bus is lent to one with a lower number.
+        for index in 0..self.functions.len() {
+            let told = self.functions[index].physical.and_then(|at| self.find(at));
+            let told = told.filter(|&told| {
+                let physical = &self.functions[told];
+                told < index
+                    && physical.at.segment == self.functions[index].at.segment
+                    && physical.physical.is_none()
+            });
+            if self.places[index].physical.is_none() {
+                self.places[index].physical = told.filter(|&told| self.places[told].physical.is_none());
+            }
+        }
         for bus in 0..self.buses.len() {
             let node = &self.buses[bus];
             let lender = (node.bridge.is_none() && !node.functions.is_empty())

@@ -203,6 +203,8 @@ fn rebuild(topology: &Topology, step: &Step) -> Topology {
             function.linux_group = None;
         }
         function.at = at;
+        let physical = function.physical.and_then(|at| topology.find(at));
+        function.physical = physical.and_then(|index| step.names[index]);
         functions.push(function);
     }
     let named = |at: Bdf| topology.find(at).map_or(Some(at), |index| step.names[index]);
