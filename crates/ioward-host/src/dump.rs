@@ -6,8 +6,10 @@
 //! | --- | --- |
 //! | `*.dat`, `*.aml`, `*.bin`, and a table's name alone (`DMAR`) | an ACPI table |
 //! | `*.dtb` | a device tree |
-//! | `*lspci*.txt`, `*lspci*` | what `lspci` printed |
+//! | `*lspci*.txt`, `*lspci*.log`, `*lspci*` | what `lspci` printed |
 //! | `*dmesg*.txt`, `*dmesg*.log`, `*dmesg*` | lines of a kernel log with IDs, for a listing that lacks them |
+//!
+//! Other files are not opened, and are named.
 
 use crate::{Degraded, FirmwareTable, Origin, Parts, ReadError, files, machine::try_snapshot};
 use ioward::{firmware, pci::lspci};
@@ -46,12 +48,13 @@ pub fn read(path: &Path, parts: &mut Parts) -> Origin {
 fn directory(path: &Path, parts: &mut Parts) {
     let names = files::names(path, MOST_FILES, &mut parts.unread);
     let mut logs = Vec::new();
+    let mut others = Vec::new();
     for name in names {
         let path = path.join(name);
         match expected(&path) {
-            Expected::Anything => {}
             // A folder may be called anything.
             _ if path.is_dir() => {}
+            Expected::Anything => others.push(self::name(&path)),
             Expected::Log => match files::bytes(&path, LARGEST) {
                 Ok(bytes) => logs.push(String::from_utf8_lossy(&bytes).into_owned()),
                 Err(error) => parts.unread.push(error),
@@ -62,6 +65,9 @@ fn directory(path: &Path, parts: &mut Parts) {
                 }
             }
         }
+    }
+    if !others.is_empty() {
+        parts.degraded.push(Degraded::PassedOver { files: others });
     }
     for log in logs {
         parts.add_ids(&log);
@@ -86,7 +92,7 @@ fn expected(path: &Path) -> Expected {
         Some("dat" | "aml" | "bin") => Expected::Acpi,
         Some("dtb") => Expected::Tree,
         None if TABLES.contains(&name.as_str()) => Expected::Acpi,
-        None | Some("txt") if lower.contains("lspci") => Expected::Lspci,
+        None | Some("txt" | "log") if lower.contains("lspci") => Expected::Lspci,
         None | Some("txt" | "log") if lower.contains("dmesg") => Expected::Log,
         _ => Expected::Anything,
     }

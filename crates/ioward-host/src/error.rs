@@ -60,6 +60,11 @@ pub enum ReadError {
         /// What is wrong with it, and where.
         cause: String,
     },
+    /// A file of a directory in which nothing else was found; its name does not tell what it is, so it was not opened.
+    PassedOver {
+        /// Which.
+        path: PathBuf,
+    },
     /// There is no table, tree, listing or sysfs here.
     Nothing {
         /// Where.
@@ -93,6 +98,7 @@ impl ReadError {
             | Self::Unknown { path, .. }
             | Self::Malformed { path, .. }
             | Self::Snapshot { path, .. }
+            | Self::PassedOver { path }
             | Self::Nothing { path } => path,
         }
     }
@@ -109,6 +115,10 @@ impl fmt::Display for ReadError {
             Self::Unknown { what, .. } => write!(f, "offset 0x0, {what}"),
             Self::Malformed { expected, found, .. } => write!(f, "\"{found}\" is not {expected}"),
             Self::Snapshot { cause, .. } => write!(f, "cannot be read as a snapshot: {cause}"),
+            Self::PassedOver { .. } => f.write_str(
+                "not opened: its name tells no table (*.dat, *.aml, *.bin), tree (*.dtb) or listing (*lspci*.txt); rename it, \
+                 or name the file itself",
+            ),
             Self::Nothing { .. } => f.write_str(
                 "no sysfs (bus/pci/devices), ACPI table (*.dat), device tree (*.dtb) or lspci text here",
             ),
@@ -160,6 +170,11 @@ pub enum Degraded {
         /// How many.
         functions: usize,
     },
+    /// Files of a directory whose names do not tell what they are, and which were not opened. At least one.
+    PassedOver {
+        /// Their names, ascending.
+        files: Vec<String>,
+    },
     /// So many firmware tables may be read by root only. An IOMMU may be there that nobody hears of.
     TablesDenied {
         /// How many.
@@ -173,7 +188,7 @@ impl Degraded {
         match self {
             Self::CutConfig { .. } | Self::TablesDenied { .. } => true,
             Self::Listing { what, .. } => matches!(what, lspci::Degraded::NoCapabilities { .. }),
-            Self::Asleep { .. } | Self::NoConfig { .. } => false,
+            Self::Asleep { .. } | Self::NoConfig { .. } | Self::PassedOver { .. } => false,
         }
     }
 }
@@ -193,6 +208,14 @@ impl fmt::Display for Degraded {
             ),
             Self::NoConfig { functions } => {
                 write!(f, "{functions} functions have no file with their configuration space")
+            }
+            Self::PassedOver { files } => {
+                const MOST: usize = 8;
+                f.write_str(&files[..files.len().min(MOST)].join(", "))?;
+                if files.len() > MOST {
+                    write!(f, " and {} more", files.len() - MOST)?;
+                }
+                f.write_str(": not opened, since the name tells no table, tree or listing")
             }
             Self::TablesDenied { tables } => {
                 write!(f, "{tables} firmware tables that describe IOMMUs could not be read (run as root)")

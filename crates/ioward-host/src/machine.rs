@@ -12,6 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The most files that are named where nothing was found.
+const MOST_NAMED: usize = 8;
+
 /// Where a machine was read from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -192,7 +195,12 @@ impl Parts {
                     | Origin::File(path)
                     | Origin::Snapshot(path) => path.clone(),
                 };
-                self.unread.push(ReadError::Nothing { path });
+                for degraded in &self.degraded {
+                    let Degraded::PassedOver { files } = degraded else { continue };
+                    let most = files.iter().take(MOST_NAMED);
+                    self.unread.extend(most.map(|file| ReadError::PassedOver { path: path.join(file) }));
+                }
+                self.unread.insert(0, ReadError::Nothing { path });
             }
             return Err(Nothing(self.unread));
         }

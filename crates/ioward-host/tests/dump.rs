@@ -22,10 +22,23 @@ fn a_directory_has_tables_listings_and_ids_out_of_a_log() {
     assert_eq!(function.ids.map(|ids| (ids.vendor, ids.device)), Some((0x1234, 0x5678)));
     assert_eq!(function.class, Some(0x0200));
     // The text lacks IDs, the machine does not.
-    assert!(machine.degraded.is_empty(), "{:?}", machine.degraded);
+    assert_eq!(machine.degraded, [Degraded::PassedOver { files: vec!["about.txt".into()] }]);
     assert_eq!(machine.tables.iter().map(|table| table.kind).collect::<Vec<_>>(), [Table::Ivrs]);
     assert_eq!(machine.passed_over, ["FACP.dat"]);
     assert!(machine.unread.is_empty(), "{:?}", machine.unread);
+}
+
+#[test]
+fn files_that_are_not_opened_are_named() {
+    let path = folder("passed-over");
+    write(&path.join("pci.txt"), LISTING);
+    let error = Machine::open(&path).unwrap_err().to_string();
+    assert!(error.contains("no sysfs") && error.contains("pci.txt: not opened"), "{error}");
+    // A log of lspci is what it says.
+    write(&path.join("lspci.log"), LISTING);
+    let machine = Machine::open(&path).unwrap();
+    assert_eq!(machine.topology.functions().len(), 1);
+    assert!(machine.degraded.contains(&Degraded::PassedOver { files: vec!["pci.txt".into()] }));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Firmware's tables against themselves and the bus.
 
 use super::{Finding, Severity, Subject};
-use crate::passthrough::is_passive;
+use crate::{Degraded, passthrough::is_passive};
 use ioward::{
     discover::{Place, Report, Serving, Unserved},
     pci::Bdf,
@@ -23,6 +23,19 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             source: "configuration space".into(),
             devices: vec![odd.function],
         });
+    }
+    for degraded in &subject.machine.degraded {
+        if matches!(degraded, Degraded::PassedOver { .. }) {
+            findings.push(Finding {
+                id: "files-passed-over",
+                severity: Severity::Note,
+                what: format!("{degraded}."),
+                why: "If one of them is a table or a listing, what it says was not looked at.".into(),
+                remedy: "Name a table *.dat, a device tree *.dtb and a listing *lspci*.txt.".into(),
+                source: "the input".into(),
+                devices: Vec::new(),
+            });
+        }
     }
     for error in &subject.machine.unread {
         findings.push(Finding {
