@@ -13,7 +13,7 @@ const VITAL_PRODUCT_DATA: u16 = 0x03;
 
 /// Properties of a device tree that may hold an address of a network interface, a serial number, a seed, or a command line
 /// with names of disks and hosts. The words stand for parts of names.
-const PROPERTIES: [&str; 11] = [
+const PROPERTIES: [&str; 18] = [
     "serial",
     "mac-address",
     "bootargs",
@@ -25,7 +25,22 @@ const PROPERTIES: [&str; 11] = [
     "asset",
     "bdaddr",
     "bd-address",
+    "rpi-duid",
+    "system-id",
+    "ibm,loc-code",
+    "vpd",
+    "unique-chip-id",
+    "ethaddr",
+    "cal-blob",
 ];
+
+/// Whether a property of this name is taken out. `serial0` is an alias, whose value is the path of a UART.
+fn is_private(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    let number = name.strip_prefix("serial").filter(|number| !number.is_empty());
+    let is_alias = number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    !is_alias && PROPERTIES.iter().any(|part| name.contains(part))
+}
 
 /// Something that was taken out, and how often.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -88,8 +103,7 @@ pub fn tree(bytes: &[u8], count: &mut Count) -> Vec<u8> {
     };
     let _ = tree.walk(&mut |path| {
         for property in path.node().into_iter().flat_map(|node| node.properties()) {
-            let name = property.name().to_ascii_lowercase();
-            if PROPERTIES.iter().any(|part| name.contains(part)) {
+            if is_private(property.name()) {
                 let start = property.value().at() as usize;
                 redacted[start..start + property.value().bytes().len()].fill(0);
                 *count.entry(Removed::TreeProperty).or_default() += 1;
@@ -103,6 +117,28 @@ pub fn tree(bytes: &[u8], count: &mut Count) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_tell_machines_apart_are_private_and_aliases_are_not() {
+        for name in [
+            "serial-number",
+            "serialno",
+            "local-mac-address",
+            "rpi-duid",
+            "system-id",
+            "ibm,loc-code",
+            "ibm,vpd",
+            "unique-chip-id",
+            "ethaddr",
+            "brcm,cal-blob",
+            "Serial",
+        ] {
+            assert!(is_private(name), "{name}");
+        }
+        for name in ["serial0", "serial12", "compatible", "reg"] {
+            assert!(!is_private(name), "{name}");
+        }
+    }
 
     #[test]
     fn a_serial_number_is_taken_out_and_the_list_stays() {
