@@ -4,6 +4,7 @@
 //! same device, which go with it; bridges between PCI buses and host bridges do not count, since nobody gives them away
 //! and Linux does not mind them.
 
+use crate::{Kernel, ReservedKind};
 use ioward::{
     core::RegionKind,
     discover::{self, Place, Serving},
@@ -28,23 +29,31 @@ pub enum Passthrough {
     With(Vec<Bdf>),
     /// Only together with these other devices (the first [`MOST_NAMED`]), which nobody wants to give away with it.
     Shared(Vec<Bdf>),
-    /// Firmware requires that it reaches a region of memory at all times, so Linux does not give it away.
+    /// Firmware requires that it, or another of its group, reaches a region of memory at all times, so Linux does not give
+    /// the group away.
     Required {
+        /// Which of the group.
+        of: Bdf,
         /// The first byte of the region.
         first: u64,
         /// The last, included.
         last: u64,
     },
-    /// No IOMMU serves it, though this machine has some.
-    Unserved,
-    /// Firmware contradicts itself about which IOMMU serves it.
-    Refused,
+    /// No IOMMU serves it, or this one of its group, though this machine has some.
+    Unserved(Bdf),
+    /// Firmware contradicts itself about which IOMMU serves it, or this one of its group.
+    Refused(Bdf),
 }
 
 impl Passthrough {
     /// Whether it can be given away.
     pub fn is_possible(&self) -> bool {
         matches!(self, Self::Alone | Self::With(_))
+    }
+
+    /// Whether what stands in the way is this function's own, rather than another's of its group.
+    pub fn is_of(&self, at: Bdf) -> bool {
+        matches!(self, Self::Required { of, .. } | Self::Unserved(of) | Self::Refused(of) if *of == at)
     }
 }
 
@@ -93,9 +102,43 @@ fn device_of(topology: &Topology, index: usize) -> (BusId, u8) {
     (at.on(), at.device())
 }
 
+/// What stands in the way of one function, and so of its group; the first is the worst.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Bar {
+    Refused,
+    Unserved,
+    Required { first: u64, last: u64 },
+}
+
+/// What tables say of a function, and what the kernel says of its group where tables could not be read. Tables say nothing
+/// where they describe no IOMMU.
+fn bar(function: &Function, device: Option<&discover::Device>, kernel: &Kernel) -> Option<Bar> {
+    match device.map(|device| &device.serving) {
+        Some(Serving::Refused) => return Some(Bar::Refused),
+        Some(Serving::Unserved(_)) => return Some(Bar::Unserved),
+        Some(Serving::Served) | None => {}
+    }
+    let regions = device.into_iter().flat_map(|device| &device.regions);
+    let hard = |kind| matches!(kind, RegionKind::Required { relaxable: false, .. });
+    let by_tables = regions.filter(|region| hard(region.kind)).map(|region| {
+        let first = region.span.start.0;
+        (first, first.saturating_add(region.span.bytes.saturating_sub(1)))
+    });
+    let group = function.linux_group.and_then(|number| kernel.groups.get(&number));
+    let direct = group.into_iter().flat_map(|group| &group.reserved);
+    let direct = direct.filter(|region| region.kind == ReservedKind::Direct);
+    let by_kernel = direct.map(|region| (region.first, region.last));
+    by_tables.chain(by_kernel).next().map(|(first, last)| Bar::Required { first, last })
+}
+
 /// Of every function that has a group. `found`: who serves it; a machine without any IOMMU in its tables is taken as one
-/// that will have some.
-pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -> BTreeMap<Bdf, Passthrough> {
+/// that will have some. `kernel`: which regions it keeps for groups.
+pub fn of(
+    topology: &Topology,
+    grouping: &Grouping,
+    found: &discover::Machine,
+    kernel: &Kernel,
+) -> BTreeMap<Bdf, Passthrough> {
     let mut serving = BTreeMap::new();
     for device in &found.devices {
         if let Place::Bus(index) = device.place {
@@ -113,6 +156,15 @@ pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -
             alike.functions += 1;
             alike.chipset += usize::from(is_chipset(&topology.functions()[index]));
         }
+        // A group is given away as a whole, so what bars one of it bars all.
+        let bars: BTreeMap<Bdf, Bar> = active
+            .iter()
+            .filter_map(|&(at, index)| {
+                let device = serving.get(&index).copied().filter(|_| !found.iommus.is_empty());
+                Some((at, bar(&topology.functions()[index], device, kernel)?))
+            })
+            .collect();
+        let worst = bars.iter().map(|(&at, &bar)| (bar, at)).min();
         for &at in &group.members {
             let active_at = active.binary_search_by_key(&at, |(other, _)| *other).ok();
             let Some(&(_, index)) = active_at.and_then(|place| active.get(place)) else {
@@ -136,18 +188,11 @@ pub fn of(topology: &Topology, grouping: &Grouping, found: &discover::Machine) -
                     active.iter().filter(|other| other.0 != at && is_stranger(other) == has_strangers);
                 others.extend(wanted.map(|(other, _)| *other).take(MOST_NAMED));
             }
-            let device = serving.get(&index).filter(|_| !found.iommus.is_empty());
-            let required = device.and_then(|device| {
-                let hard = |kind| matches!(kind, RegionKind::Required { relaxable: false, .. });
-                device.regions.iter().find(|region| hard(region.kind))
-            });
-            let verdict = match (device.map(|device| &device.serving), required) {
-                (Some(Serving::Refused), _) => Passthrough::Refused,
-                (Some(Serving::Unserved(_)), _) => Passthrough::Unserved,
-                (_, Some(region)) => Passthrough::Required {
-                    first: region.span.start.0,
-                    last: region.span.start.0.saturating_add(region.span.bytes.saturating_sub(1)),
-                },
+            // Its own bar says more of it than another's.
+            let verdict = match bars.get(&at).map(|&bar| (bar, at)).or(worst) {
+                Some((Bar::Refused, of)) => Passthrough::Refused(of),
+                Some((Bar::Unserved, of)) => Passthrough::Unserved(of),
+                Some((Bar::Required { first, last }, of)) => Passthrough::Required { of, first, last },
                 _ if has_strangers => Passthrough::Shared(others),
                 _ if !others.is_empty() => Passthrough::With(others),
                 _ => Passthrough::Alone,

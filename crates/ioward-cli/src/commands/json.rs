@@ -72,8 +72,8 @@ impl Verdict {
             Some(Passthrough::With(with)) => ("with-own-functions", &with[..]),
             Some(Passthrough::Shared(with)) => ("shared", &with[..]),
             Some(Passthrough::Required { .. }) => ("required-region", &[][..]),
-            Some(Passthrough::Unserved) => ("unserved", &[][..]),
-            Some(Passthrough::Refused) => ("refused", &[][..]),
+            Some(Passthrough::Unserved(_)) => ("unserved", &[][..]),
+            Some(Passthrough::Refused(_)) => ("refused", &[][..]),
         };
         Self { possible: verdict.is_some_and(Passthrough::is_possible), why, with: words(with) }
     }

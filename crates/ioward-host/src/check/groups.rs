@@ -1,11 +1,16 @@
 //! Where groups promise more than the fabric keeps.
 
 use super::{Finding, Severity, Subject};
-use crate::Agreement;
-use ioward::pci::{Bdf, groups::Cause};
+use crate::{Agreement, passthrough::is_passive};
+use ioward::pci::{
+    Bdf,
+    groups::{Cause, Grouping},
+};
+use std::collections::BTreeMap;
 
 pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     holes(subject, findings);
+    kernel_splits(subject, findings);
     let kernel = &subject.machine.kernel;
     if let Some(option) =
         kernel.options.iter().flatten().find(|option| option.starts_with("pcie_acs_override"))
@@ -32,8 +37,9 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             id: "kernel-groups-differ",
             severity: Severity::Note,
             what: format!(
-                "The kernel's groups differ in {} places from what is computed for it.",
-                agreement.differences.len()
+                "The kernel's groups differ in {} place{} from what is computed for it.",
+                agreement.differences.len(),
+                if agreement.differences.len() == 1 { "" } else { "s" }
             ),
             why: "The kernel may be patched (an ACS override), older than the rules here, or know more than could be read."
                 .into(),
@@ -58,6 +64,41 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             },
             source: "configuration space".into(),
             devices: unsure.clone(),
+        });
+    }
+}
+
+/// Where the kernel splits what Linux's rules and the fabric both join: for each such group one finding, with a function of
+/// each part. Of what nobody could read the kernel knows more, so that is not counted.
+fn kernel_splits(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    let topology = &subject.machine.topology;
+    let mut parts: BTreeMap<(u32, u32), BTreeMap<u32, Bdf>> = BTreeMap::new();
+    for function in topology.functions().iter().filter(|function| !is_passive(function)) {
+        let is_unsure = subject.linux.unsure.binary_search(&function.at).is_ok();
+        let (Some(kernel), false) = (function.linux_group, is_unsure) else { continue };
+        let id = |grouping: &Grouping| grouping.group_of(function.at).map(|group| group.id);
+        if let (Some(linux), Some(fabric)) = (id(&subject.linux), id(&subject.fabric)) {
+            parts.entry((linux, fabric)).or_default().entry(kernel).or_insert(function.at);
+        }
+    }
+    for parts in parts.into_values().filter(|parts| parts.len() > 1) {
+        let devices: Vec<Bdf> = parts.into_values().collect();
+        let names: Vec<String> = devices.iter().map(ToString::to_string).collect();
+        findings.push(Finding {
+            id: "kernel-splits",
+            severity: Severity::Danger,
+            what: format!(
+                "The kernel gives groups of their own to functions that neither the fabric nor Linux's own rules keep apart: \
+                 {}.",
+                names.join(", ")
+            ),
+            why: "Requests pass between them without reaching an IOMMU: two guests with one each can write into each other's \
+                  devices. The kernel is patched or was told to believe otherwise, or knows of an isolation that nothing here \
+                  knows of."
+                .into(),
+            remedy: "Give all of them to one guest. Boot a kernel without an ACS override.".into(),
+            source: "/sys/kernel/iommu_groups against configuration space (PCI Express Base 6.0, section 6.12)".into(),
+            devices,
         });
     }
 }

@@ -4,18 +4,23 @@
 //! device can raise any interrupt of the host.
 
 use super::{Finding, Severity, Subject};
+use crate::Kernel;
 use ioward::{
     discover::{Place, SpecialKind, UnitKind},
-    types::describe::Table,
+    types::{SourceId, describe::Table},
 };
 
 /// Bit 3 of VT-d's extended capability register: interrupt remapping (VT-d rev 4.1, section 11.4.3).
 const VTD_ECAP_IR: u64 = 1 << 3;
 
+/// The requester ID of the southbridge's I/O APIC on AMD's machines, without which Linux does not remap interrupts.
+const SOUTHBRIDGE: SourceId = SourceId(0xa0);
+/// The same as a place.
+const SOUTHBRIDGE_NAME: &str = "00:14.0";
+
 pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let kernel = &subject.machine.kernel;
-    let has = |table| subject.found.iommus.iter().any(|unit| unit.described.0 == table);
-    let x86 = has(Table::Dmar) || has(Table::Ivrs);
+    let x86 = subject.is_x86();
     let mut danger = |id, what: String, remedy: &str, source: &str| {
         findings.push(Finding {
             id,
@@ -29,19 +34,29 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             devices: Vec::new(),
         });
     };
-    if kernel.allows_unsafe_interrupts {
+    let allowed = ["vfio_iommu_type1.allow_unsafe_interrupts", "iommufd.allow_unsafe_interrupts"]
+        .into_iter()
+        .find_map(|parameter| kernel.switch(parameter).filter(|(_, is_on)| *is_on));
+    if kernel.allows_unsafe_interrupts || allowed.is_some() {
         danger(
             "unsafe-interrupts-allowed",
-            "VFIO was told to give devices away without interrupt isolation (allow_unsafe_interrupts=Y)."
-                .into(),
-            "Take the option off vfio_iommu_type1 (in /etc/modprobe.d or on the command line).",
-            "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
+            format!(
+                "VFIO was told to give devices away without interrupt isolation ({}).",
+                allowed.map_or("allow_unsafe_interrupts=Y", |(option, _)| option)
+            ),
+            "Take the option off vfio_iommu_type1 and iommufd (in /etc/modprobe.d or on the command line).",
+            "/sys/module/{vfio_iommu_type1,iommufd}/parameters/allow_unsafe_interrupts and /proc/cmdline",
         );
     }
-    let option = kernel.options.iter().flatten().find(|option| {
-        matches!(option.as_str(), "nointremap" | "intremap=off") || option.starts_with("intremap=no")
-    });
-    if let Some(option) = option {
+    if let Some((option, _)) = kernel.words("intremap").find(|(_, word)| *word == "nosid") {
+        danger(
+            "interrupt-sources-unchecked",
+            format!("The kernel was told not to check which device an interrupt comes from ({option})."),
+            "Take nosid off the kernel's command line and boot again.",
+            "/proc/cmdline",
+        );
+    }
+    if let Some(option) = remapping_off(kernel) {
         danger(
             "interrupt-remapping-off",
             format!("Interrupt remapping is turned off ({option})."),
@@ -82,17 +97,57 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             "/sys/class/iommu/*/intel-iommu/ecap (VT-d rev 4.1, section 11.4.3)",
         );
     }
-    let io_apic = subject.found.specials.iter().any(|special| matches!(special.kind, SpecialKind::IoApic(_)));
-    if x86 && !io_apic && !refused {
+    let has = |table| subject.found.iommus.iter().any(|unit| unit.described.0 == table);
+    let mut io_apics =
+        subject.found.specials.iter().filter(|special| matches!(special.kind, SpecialKind::IoApic(_)));
+    if has(Table::Dmar) && !refused && io_apics.clone().next().is_none() {
         danger(
             "io-apic-unnamed",
             "Firmware's table names no I/O APIC, and without that Linux turns interrupt remapping off."
                 .into(),
-            "Update the firmware. On AMD, ivrs_ioapic[ID]=BUS:DEV.FN on the command line can stand in for it.",
-            if has(Table::Dmar) { "DMAR device scopes" } else { "IVRS special devices" },
+            "Update the firmware.",
+            "DMAR device scopes",
         );
     }
+    let is_given = kernel
+        .options
+        .iter()
+        .flatten()
+        .any(|option| option.starts_with("ivrs_ioapic") && option.ends_with(SOUTHBRIDGE_NAME));
+    if has(Table::Ivrs) && !is_given && !io_apics.any(|special| special.source.1 == SOUTHBRIDGE) {
+        danger(
+            "io-apic-unnamed",
+            format!(
+                "Firmware's table does not name the I/O APIC of the southbridge (at {SOUTHBRIDGE_NAME}), and without that \
+                 Linux turns interrupt remapping off."
+            ),
+            "Update the firmware. ivrs_ioapic=ID@SEGMENT:00:14.0 on the command line can stand in for it (before Linux 6.2 \
+             ivrs_ioapic[ID]=00:14.0).",
+            "IVRS special devices",
+        );
+    }
+    if has(Table::Ivrs) && kernel.interrupts.is_none_or(|count| count.remapped == 0) {
+        findings.push(Finding {
+            id: "io-apics-uncounted",
+            severity: Severity::Note,
+            what: "Whether firmware's table names every I/O APIC of the machine was not looked at.".into(),
+            why: "The MADT lists them and is not read. Linux turns interrupt remapping off where one of them is missing."
+                .into(),
+            remedy: "Look on the machine: `dmesg | grep -i ioapic`.".into(),
+            source: "IVRS special devices".into(),
+            devices: Vec::new(),
+        });
+    }
     arm_and_virtual(subject, findings);
+}
+
+/// The option that turns interrupt remapping off. Of words that contradict each other the last one counts; others, such as
+/// `nopost`, turn nothing off.
+fn remapping_off(kernel: &Kernel) -> Option<&str> {
+    let alone = kernel.options.iter().flatten().find(|option| *option == "nointremap");
+    let word = kernel.words("intremap").filter(|(_, word)| ["on", "off"].contains(word)).last();
+    let word = word.filter(|(_, word)| *word == "off").map(|(option, _)| option);
+    alone.map(String::as_str).or(word)
 }
 
 /// Where messages go through a controller rather than through a remapping table.

@@ -4,22 +4,20 @@ use super::{Finding, Severity, Subject};
 use crate::Degraded;
 use ioward::{discover::UnitKind, types::describe::Table};
 
-/// Command-line options that turn an IOMMU off.
-const OFF: [&str; 5] =
-    ["intel_iommu=off", "iommu=off", "amd_iommu=off", "iommu=soft", "arm-smmu.disable_bypass=0"];
-/// Options that let the host's own drivers use untranslated addresses.
-const PASSTHROUGH: [&str; 2] = ["iommu=pt", "iommu.passthrough=1"];
+/// Parameters of the command line, each with a word that turns an IOMMU off.
+const OFF: [(&str, &str); 4] =
+    [("intel_iommu", "off"), ("iommu", "off"), ("amd_iommu", "off"), ("iommu", "soft")];
 
 pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let machine = subject.machine;
     let denied = machine.degraded.iter().any(|degraded| matches!(degraded, Degraded::TablesDenied { .. }));
     let described = !subject.found.iommus.is_empty();
-    if described && subject.has_kernel() && !subject.uses_iommu() {
+    if described && subject.shows_iommus() && !subject.uses_iommu() {
         findings.push(off(subject));
     } else if !described && !subject.uses_iommu() {
         findings.push(none(subject, denied));
     }
-    if !described && subject.uses_iommu() && (denied || !subject.has_kernel()) {
+    if !described && subject.uses_iommu() && (denied || !machine.origin.is_live()) {
         findings.push(unknown(
             "tables-missing",
             "No firmware table was read.",
@@ -29,6 +27,21 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
                 true => "Run as root.",
                 false => "Add the table: as root, `cp /sys/firmware/acpi/tables/DMAR DMAR.dat` (or IVRS, IORT).",
             },
+        ));
+    }
+    let kernel = &machine.kernel;
+    let is_asked = subject.has_kernel()
+        && (subject.shows_iommus() || subject.uses_iommu())
+        && kernel.options.is_some()
+        && (kernel.interrupts.is_some() || !subject.is_x86());
+    if described && !is_asked {
+        findings.push(unknown(
+            "kernel-unknown",
+            "The kernel was not asked, or not for everything.",
+            "Whether it uses the IOMMUs, whether interrupts are remapped, and what options of its command line undo, was not \
+             looked at.",
+            "Run it on the machine, or copy /sys (with class/iommu, kernel/iommu_groups and kernel/irq) and beside it \
+             /proc/cmdline, or make a snapshot.",
         ));
     }
     if machine.topology.functions().is_empty() {
@@ -50,7 +63,57 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             devices: Vec::new(),
         });
     }
+    without(subject, findings);
     identity(subject, findings);
+}
+
+/// What the kernel was told to let pass by an IOMMU, though it uses one.
+fn without(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
+    let kernel = &subject.machine.kernel;
+    let mut danger = |id, what: String, why: &str, remedy: &str, source: &str| {
+        findings.push(Finding {
+            id,
+            severity: Severity::Danger,
+            what,
+            why: why.into(),
+            remedy: remedy.into(),
+            source: source.into(),
+            devices: Vec::new(),
+        });
+    };
+    let option = kernel.switch("vfio.enable_unsafe_noiommu_mode").filter(|(_, is_on)| *is_on);
+    if kernel.allows_no_iommu || option.is_some() {
+        danger(
+            "no-iommu-allowed",
+            format!(
+                "VFIO was told to give devices away without an IOMMU ({}).",
+                option.map_or("enable_unsafe_noiommu_mode=Y", |(option, _)| option)
+            ),
+            "Whoever opens such a device makes it reach all of memory.",
+            "Take the option off vfio (in /etc/modprobe.d or on the command line).",
+            "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode and /proc/cmdline",
+        );
+    }
+    if let Some((option, _)) = kernel.words("intel_iommu").find(|(_, word)| *word == "igfx_off") {
+        danger(
+            "graphics-untranslated",
+            format!("The kernel was told to leave the IOMMU of the built-in graphics off ({option})."),
+            "The graphics device reaches all of memory, whoever drives it.",
+            "Take igfx_off off the kernel's command line, and do not give the graphics away.",
+            "/proc/cmdline",
+        );
+    }
+    let bypass = ["arm_smmu.disable_bypass", "arm_smmu_v3.disable_bypass"];
+    let bypass = bypass.into_iter().filter_map(|parameter| kernel.switch(parameter));
+    for (option, _) in bypass.filter(|(_, is_on)| !is_on) {
+        danger(
+            "streams-bypass",
+            format!("The kernel was told to let streams that nobody attached pass the SMMU ({option})."),
+            "A device that no driver or guest has attached yet reaches all of memory.",
+            "Take the option off the kernel's command line.",
+            "/proc/cmdline",
+        );
+    }
 }
 
 /// Something that nobody could look at.
@@ -68,7 +131,10 @@ fn unknown(id: &'static str, what: &str, why: &str, remedy: &str) -> Finding {
 
 fn off(subject: &Subject<'_>) -> Finding {
     let kernel = &subject.machine.kernel;
-    let option = kernel.options.iter().flatten().find(|option| OFF.contains(&option.as_str()));
+    let option = OFF.iter().find_map(|(parameter, off)| {
+        let mut words = kernel.words(parameter);
+        words.find(|(_, word)| word == off).map(|(option, _)| option)
+    });
     let units = &subject.found.iommus;
     let is_intel = units.iter().any(|unit| matches!(unit.kind, UnitKind::VtD(_)));
     let remedy = match (option, is_intel) {
@@ -91,7 +157,7 @@ fn off(subject: &Subject<'_>) -> Finding {
 }
 
 fn none(subject: &Subject<'_>, denied: bool) -> Finding {
-    let (severity, what, source) = match (denied, subject.has_kernel()) {
+    let (severity, what, source) = match (denied, subject.shows_iommus()) {
         (true, _) => (
             Severity::Undecided,
             "No IOMMU is in use; only root may read whether firmware describes one.",
@@ -132,7 +198,11 @@ fn none(subject: &Subject<'_>, denied: bool) -> Finding {
 fn identity(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let kernel = &subject.machine.kernel;
     let identity = kernel.groups.values().filter(|group| group.kind.as_deref() == Some("identity")).count();
-    let option = kernel.options.iter().flatten().find(|option| PASSTHROUGH.contains(&option.as_str()));
+    // Both let the host's own drivers use untranslated addresses. Of words that contradict each other the last one counts.
+    let word = kernel.words("iommu").filter(|(_, word)| ["pt", "nopt"].contains(word)).last();
+    let word = word.filter(|(_, word)| *word == "pt").map(|(option, _)| option);
+    let switch = kernel.switch("iommu.passthrough").filter(|(_, is_on)| *is_on);
+    let option = word.or(switch.map(|(option, _)| option));
     if identity == 0 && option.is_none() {
         return;
     }

@@ -26,6 +26,7 @@ use ioward::{
         Bdf,
         groups::{Fabric, Grouping, Linux, Policy},
     },
+    types::describe::Table,
 };
 
 /// How much a finding matters.
@@ -77,6 +78,7 @@ pub(crate) struct Subject<'a> {
     machine: &'a Machine,
     found: discover::Machine,
     linux: Grouping,
+    fabric: Grouping,
     holes: Vec<Split>,
 }
 
@@ -85,6 +87,16 @@ impl Subject<'_> {
     fn has_kernel(&self) -> bool {
         matches!(self.machine.origin, Origin::Live | Origin::Sysfs(_) | Origin::Snapshot(_))
             && !self.machine.records.is_empty()
+    }
+
+    /// Whether the kernel was asked which IOMMUs it uses.
+    fn shows_iommus(&self) -> bool {
+        self.has_kernel() && !self.machine.kernel.iommus_unseen
+    }
+
+    /// Whether a table of x86 machines describes IOMMUs.
+    fn is_x86(&self) -> bool {
+        self.found.iommus.iter().any(|unit| matches!(unit.described.0, Table::Dmar | Table::Ivrs))
     }
 
     /// Whether an IOMMU is in use, as far as anything tells.
@@ -96,10 +108,11 @@ impl Subject<'_> {
 /// Looks at a machine; the worst findings come first.
 pub fn check(machine: &Machine) -> Vec<Finding> {
     let linux = Linux.groups(&machine.topology);
-    let mut holes = splits(&machine.topology, &linux, &Fabric::default().groups(&machine.topology));
+    let fabric = Fabric::default().groups(&machine.topology);
+    let mut holes = splits(&machine.topology, &linux, &fabric);
     holes.retain(|hole| !hole.harmless);
     let found = machine.discover(&Linux);
-    let subject = Subject { machine, found, linux, holes };
+    let subject = Subject { machine, found, linux, fabric, holes };
     let mut findings = Vec::new();
     for look in [iommus::look, interrupts::look, groups::look, outside::look, regions::look, tables::look] {
         look(&subject, &mut findings);

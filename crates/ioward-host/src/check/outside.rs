@@ -3,6 +3,9 @@
 use super::{Finding, Severity, Subject};
 use ioward::pci::Bdf;
 
+/// Bit 1 of IVinfo: firmware asks for DMA remapping before it hands over, as DMA_CTRL_PLATFORM_OPT_IN of a DMAR.
+const DMA_REMAP_SUPPORT: u32 = 1 << 1;
+
 pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
     let topology = &subject.machine.topology;
     let untrusted: Vec<usize> =
@@ -32,21 +35,41 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
         .filter(|function| function.external_facing)
         .map(|function| function.at)
         .collect();
-    let opt_in = subject.found.vtd().map(|(_, vtd)| vtd.dma_opt_in).next();
-    if !ports.is_empty() && opt_in == Some(false) {
+    if topology.functions().is_empty() {
+        // That is a finding of its own.
+    } else if subject.machine.records.is_empty() {
+        findings.push(Finding {
+            id: "outside-unknown",
+            severity: Severity::Undecided,
+            what: "Which ports face outside cannot be told from text.".into(),
+            why: "Whether what people plug in is held to an IOMMU, and caches no translations, was not looked at.".into(),
+            remedy: "Run it on the machine, or take a copy of /sys or a snapshot.".into(),
+            source: "the input".into(),
+            devices: Vec::new(),
+        });
+    }
+    let vtd = subject.found.vtd().map(|(_, vtd)| {
+        (vtd.dma_opt_in, "DMA_CTRL_PLATFORM_OPT_IN", "DMAR flags (VT-d rev 4.1, section 8.1)")
+    });
+    let amd = subject.found.amdvi().map(|(_, amd)| {
+        let opt_in = amd.ivinfo & DMA_REMAP_SUPPORT != 0;
+        (opt_in, "DMA Remap Support", "IVinfo of IVRS (AMD 48882, section 5.2.2)")
+    });
+    let clear = vtd.chain(amd).next().filter(|(opt_in, ..)| !opt_in);
+    if let Some((_, flag, source)) = clear.filter(|_| !ports.is_empty()) {
         findings.push(Finding {
             id: "no-dma-opt-in",
             severity: Severity::Danger,
-            what: "Ports face outside, but firmware does not say that it kept DMA out of memory until now \
-                   (DMA_CTRL_PLATFORM_OPT_IN is clear)."
-                .into(),
+            what: format!(
+                "Ports face outside, but firmware does not say that it kept DMA out of memory until now ({flag} is clear)."
+            ),
             why: "What was plugged in before the kernel started may have changed memory already, and the kernel does not turn \
                   the IOMMU on for such ports by itself."
                 .into(),
             remedy: "Turn \"Kernel DMA protection\" or \"Thunderbolt security\" on in the firmware's setup; update the \
                      firmware."
                 .into(),
-            source: "DMAR flags (VT-d rev 4.1, section 8.1)".into(),
+            source: source.into(),
             devices: ports,
         });
     }

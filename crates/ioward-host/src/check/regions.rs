@@ -16,17 +16,20 @@ pub(super) fn look(subject: &Subject<'_>, findings: &mut Vec<Finding>) {
             let RegionKind::Required { relaxable, .. } = region.kind else { continue };
             let first = region.span.start.0;
             let last = first.saturating_add(region.span.bytes.saturating_sub(1));
-            named.extend(at);
+            named.extend(at.filter(|_| !relaxable).map(|at| (at, first, last)));
             findings.push(required(&device.name, at, first, last, relaxable));
         }
     }
     // What the kernel knows and no table that was read says.
     for (number, group) in &subject.machine.kernel.groups {
         let members: Vec<Bdf> = group.devices.iter().filter_map(|name| name.parse().ok()).collect();
-        if members.iter().any(|member| named.contains(member)) {
-            continue;
-        }
         for region in group.reserved.iter().filter(|region| region.kind == ReservedKind::Direct) {
+            let is_same = |(at, first, last): &(Bdf, u64, u64)| {
+                members.contains(at) && (*first, *last) == (region.first, region.last)
+            };
+            if named.iter().any(is_same) {
+                continue;
+            }
             let mut finding = required(&format!("group {number}"), None, region.first, region.last, false);
             finding.source = format!("/sys/kernel/iommu_groups/{number}/reserved_regions");
             finding.devices.clone_from(&members);

@@ -15,8 +15,14 @@ pub fn read(root: &Path, parts: &mut Parts) {
     iommus(root, parts);
     interrupts(root, parts);
     thunderbolt(root, parts);
-    let unsafe_interrupts = root.join("module/vfio_iommu_type1/parameters/allow_unsafe_interrupts");
-    parts.kernel.allows_unsafe_interrupts = word(&unsafe_interrupts, parts).as_deref() == Some("Y");
+    let mut is_on = |file: &str| word(&root.join("module").join(file), parts).as_deref() == Some("Y");
+    let unsafe_interrupts = ["vfio_iommu_type1", "iommufd"]
+        .map(|module| is_on(&format!("{module}/parameters/allow_unsafe_interrupts")));
+    let no_iommu = is_on("vfio/parameters/enable_unsafe_noiommu_mode");
+    parts.kernel.allows_unsafe_interrupts = unsafe_interrupts.contains(&true);
+    parts.kernel.allows_no_iommu = no_iommu;
+    // A kernel without the folder is built without IOMMUs; a copy without it lacks the folder.
+    parts.kernel.iommus_unseen = root != Path::new(super::LIVE) && !root.join("class/iommu").is_dir();
 }
 
 /// Fills in what `/proc` tells: version and command line.

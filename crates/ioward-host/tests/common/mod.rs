@@ -55,6 +55,12 @@ impl Config {
         self
     }
 
+    /// One of several functions of a device.
+    pub fn multifunction(mut self) -> Self {
+        self.bytes[0x0e] |= 0x80;
+        self
+    }
+
     /// A PCI Express capability of a device/port type.
     pub fn express(mut self, kind: u16) -> Self {
         let at = usize::from(self.next.0);

@@ -58,7 +58,7 @@ impl Study {
         let policy: &dyn Policy = if is_linux { &linux } else { &fabric };
         let grouping = policy.groups(topology);
         let found = machine.discover(policy);
-        let passthrough = passthrough::of(topology, &grouping, &found).remove(&device);
+        let passthrough = passthrough::of(topology, &grouping, &found, &machine.kernel).remove(&device);
         let with = grouping
             .group_of(device)
             .map_or_else(Vec::new, |group| tied(group, device, |other| other != device));

@@ -8,7 +8,7 @@ use crate::show::{
     Catalogue, Style,
     layout::{line, painted, wrapped},
 };
-use ioward::pci::{AcsBits, groups::remedy::Remedy};
+use ioward::pci::{AcsBits, Bdf, groups::remedy::Remedy};
 use ioward_host::Passthrough;
 
 /// The most places in one list.
@@ -54,6 +54,10 @@ fn place(out: &mut String, book: &Catalogue<'_>, study: &Study, style: &Style) {
     };
     let text = format!("Under the policy {} it is in group {}{kernel}, {with}.", study.policy, group.id);
     wrapped(out, "", &text, style.width);
+    let whom = |of: Bdf| match of == study.device {
+        true => "it".to_owned(),
+        false => format!("{} of its group", book.at(of)),
+    };
     let (good, text) = match &study.passthrough {
         None | Some(Passthrough::NoDevice) => {
             (None, "It is a bridge: nobody gives it to a guest.".to_owned())
@@ -73,20 +77,23 @@ fn place(out: &mut String, book: &Catalogue<'_>, study: &Study, style: &Style) {
             Some(false),
             format!("It cannot be given to a guest without {}.", book.list(others, MOST_PLACES)),
         ),
-        Some(Passthrough::Required { first, last }) => (
+        Some(Passthrough::Required { of, first, last }) => (
             Some(false),
             format!(
-                "It cannot be given to a guest: firmware requires that it reaches {first:#x} to {last:#x} of memory at all \
-                 times."
+                "It cannot be given to a guest: firmware requires that {} reaches {first:#x} to {last:#x} of memory at all \
+                 times.",
+                whom(*of)
             ),
         ),
-        Some(Passthrough::Unserved) => {
-            (Some(false), "It cannot be given to a guest: no IOMMU serves it.".to_owned())
+        Some(Passthrough::Unserved(of)) => {
+            (Some(false), format!("It cannot be given to a guest: no IOMMU serves {}.", whom(*of)))
         }
-        Some(Passthrough::Refused) => (
+        Some(Passthrough::Refused(of)) => (
             Some(false),
-            "It cannot be given to a guest: firmware names two IOMMUs for it, or one that is not there."
-                .to_owned(),
+            format!(
+                "It cannot be given to a guest: firmware names two IOMMUs for {}, or one that is not there.",
+                whom(*of)
+            ),
         ),
     };
     painted(out, "", &text, style.width, |text| match good {

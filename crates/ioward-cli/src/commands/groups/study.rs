@@ -38,7 +38,7 @@ impl Study {
         let spare = splits(&machine.topology, &by_fabric, &by_linux);
         let agreement = Agreement::of(machine, &by_linux);
         let (policy, grouping) = if is_linux { (linux.name(), by_linux) } else { (fabric.name(), by_fabric) };
-        let passthrough = passthrough::of(&machine.topology, &grouping, &found);
+        let passthrough = passthrough::of(&machine.topology, &grouping, &found, &machine.kernel);
         Self { policy, grouping, found, passthrough, holes, spare, agreement }
     }
 

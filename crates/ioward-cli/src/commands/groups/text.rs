@@ -178,10 +178,10 @@ fn verdict(book: &Catalogue<'_>, study: &Study, group: &Group) -> Option<(bool, 
         .filter(|verdict| **verdict != Passthrough::NoDevice)
         .collect();
     let is = |wanted: fn(&Passthrough) -> bool| active.iter().any(|verdict| wanted(verdict));
-    let text = if is(|verdict| matches!(verdict, Passthrough::Refused)) {
+    let text = if is(|verdict| matches!(verdict, Passthrough::Refused(_))) {
         "cannot be given away: firmware contradicts itself about it".to_owned()
-    } else if is(|verdict| matches!(verdict, Passthrough::Unserved)) {
-        "cannot be given away: no IOMMU serves it".to_owned()
+    } else if is(|verdict| matches!(verdict, Passthrough::Unserved(_))) {
+        "cannot be given away: no IOMMU serves all of it".to_owned()
     } else if is(|verdict| matches!(verdict, Passthrough::Required { .. })) {
         "cannot be given away: firmware requires that it reaches memory of its own".to_owned()
     } else if is(|verdict| matches!(verdict, Passthrough::Shared(_))) {
@@ -239,7 +239,7 @@ fn device(
     if study.is_unsure(at) {
         text.push_str(" (unsure)");
     }
-    if let Some(Passthrough::Required { first, last }) = verdict {
+    if let Some(Passthrough::Required { first, last, .. }) = verdict.filter(|verdict| verdict.is_of(at)) {
         text.push_str(&format!(" (must reach {first:#x} to {last:#x})"));
     }
     let place = book.at(at);
