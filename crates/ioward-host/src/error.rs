@@ -1,5 +1,6 @@
 //! What could not be read, and what was read in part.
 
+use crate::harmless::harmless;
 use ioward::pci::lspci;
 use std::{fmt, io, path::Path, path::PathBuf};
 
@@ -106,15 +107,15 @@ impl ReadError {
 
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.path().display())?;
+        write!(f, "{}: ", harmless(&self.path().display().to_string()))?;
         match self {
-            Self::Unreadable { cause, .. } => f.write_str(cause),
+            Self::Unreadable { cause, .. } => f.write_str(&harmless(cause)),
             Self::NotAFile { what, .. } => write!(f, "{what}, not a file; it was not opened"),
             Self::TooLarge { most, .. } => write!(f, "larger than the {most} bytes that are read"),
             Self::TooMany { most, .. } => write!(f, "only the first {most} entries were looked at"),
             Self::Unknown { what, .. } => write!(f, "offset 0x0, {what}"),
             Self::Malformed { expected, found, .. } => write!(f, "\"{found}\" is not {expected}"),
-            Self::Snapshot { cause, .. } => write!(f, "cannot be read as a snapshot: {cause}"),
+            Self::Snapshot { cause, .. } => write!(f, "cannot be read as a snapshot: {}", harmless(cause)),
             Self::PassedOver { .. } => f.write_str(
                 "not opened: its name tells no table (*.dat, *.aml, *.bin), tree (*.dtb) or listing (*lspci*.txt); rename it, \
                  or name the file itself",
@@ -142,6 +143,11 @@ impl fmt::Display for Nothing {
 }
 
 impl std::error::Error for Nothing {}
+
+/// So many of something, in words.
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
 
 /// Something that was read, but not whole.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -196,29 +202,35 @@ impl Degraded {
 impl fmt::Display for Degraded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listing { file, what } => write!(f, "{file}: {what}"),
+            Self::Listing { file, what } => write!(f, "{}: {what}", harmless(file)),
             Self::CutConfig { functions } => write!(
                 f,
-                "the capabilities of {functions} functions could not be read: configuration space ends after 64 bytes \
-                 (run as root)"
+                "the capabilities of {} could not be read: configuration space ends after 64 bytes (run as root)",
+                counted(*functions, "function")
             ),
             Self::Asleep { functions } => write!(
                 f,
-                "the configuration space of {functions} functions reads as all ones: they are powered off or gone"
+                "the configuration space of {} reads as all ones: powered off or gone",
+                counted(*functions, "function")
             ),
             Self::NoConfig { functions } => {
-                write!(f, "{functions} functions have no file with their configuration space")
+                write!(
+                    f,
+                    "there is no file with the configuration space of {}",
+                    counted(*functions, "function")
+                )
             }
             Self::PassedOver { files } => {
                 const MOST: usize = 8;
-                f.write_str(&files[..files.len().min(MOST)].join(", "))?;
+                f.write_str(&harmless(&files[..files.len().min(MOST)].join(", ")))?;
                 if files.len() > MOST {
                     write!(f, " and {} more", files.len() - MOST)?;
                 }
                 f.write_str(": not opened, since the name tells no table, tree or listing")
             }
             Self::TablesDenied { tables } => {
-                write!(f, "{tables} firmware tables that describe IOMMUs could not be read (run as root)")
+                let tables = counted(*tables, "firmware table");
+                write!(f, "{tables} about IOMMUs could not be read (run as root)")
             }
         }
     }

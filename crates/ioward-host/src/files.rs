@@ -3,7 +3,7 @@
 use crate::ReadError;
 use std::{
     ffi::OsString,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io::{self, Read},
     path::Path,
 };
@@ -12,21 +12,32 @@ use std::{
 /// large: sysfs tells a page for whatever a file says, and files of `/proc` have none.
 pub fn bytes(path: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
     let failed = |error: io::Error| ReadError::io(path, &error);
-    if regular(path)? > most {
+    // Opening a device may do anything, so it is asked before; what is there may be another file by the time that it is
+    // open, so it is asked again.
+    regular(path, &fs::metadata(path).map_err(failed)?)?;
+    let file = open(path).map_err(failed)?;
+    if regular(path, &file.metadata().map_err(failed)?)? > most {
         return Err(ReadError::TooLarge { path: path.into(), most });
     }
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(most + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > most {
         return Err(ReadError::TooLarge { path: path.into(), most });
     }
     Ok(bytes)
 }
 
-/// Opening a pipe waits for a writer, and reading a device may do anything: nothing but a regular file is opened. Tells
-/// its size.
-fn regular(path: &Path) -> Result<u64, ReadError> {
-    let metadata = fs::metadata(path).map_err(|error| ReadError::io(path, &error))?;
+/// Opens a file so that neither that nor reading waits: a pipe has no writer, and some files of `/proc` no end.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK | libc::O_NOCTTY);
+    options.open(path)
+}
+
+/// Only a regular file is read. Tells its size.
+fn regular(path: &Path, metadata: &Metadata) -> Result<u64, ReadError> {
     let kind = metadata.file_type();
     if kind.is_file() {
         return Ok(metadata.len());
@@ -78,4 +89,25 @@ pub fn names(path: &Path, most: usize, errors: &mut Vec<ReadError>) -> Vec<OsStr
 pub fn link_name(path: &Path) -> Option<String> {
     let target = fs::read_link(path).ok()?;
     Some(target.file_name()?.to_string_lossy().into_owned())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::{process::Command, sync::mpsc, thread, time::Duration};
+
+    /// What a pipe does that is put into a file's place after it was asked what it is.
+    #[test]
+    fn a_pipe_is_opened_without_waiting_and_not_read() {
+        let folder = std::env::temp_dir().join(format!("ioward-files-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("pipe");
+        assert!(Command::new("mkfifo").arg(&path).status().expect("part of every system").success());
+        let (tell, told) = mpsc::channel();
+        let opened = path.clone();
+        thread::spawn(move || drop(tell.send(open(&opened).and_then(|file| file.metadata()))));
+        let metadata = told.recv_timeout(Duration::from_secs(20)).expect("opening it waits").unwrap();
+        assert!(matches!(regular(&path, &metadata), Err(ReadError::NotAFile { .. })));
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

@@ -40,6 +40,7 @@ pub mod check;
 pub mod dump;
 pub mod error;
 mod files;
+mod harmless;
 pub mod kernel;
 pub mod machine;
 pub mod names;

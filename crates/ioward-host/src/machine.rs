@@ -1,6 +1,8 @@
 //! A machine, and how parts become one.
 
-use crate::{Degraded, Kernel, Nothing, ReadError, Record, Removable, dump, record::Extent, snapshot, sysfs};
+use crate::{
+    Degraded, Kernel, Nothing, ReadError, Record, Removable, dump, harmless, record::Extent, snapshot, sysfs,
+};
 use ioward::{
     discover::{self, Bus, Facts},
     pci::{Bdf, Finding, Function, Problem, Topology, groups::Policy, lspci},
@@ -204,6 +206,7 @@ impl Parts {
             }
             return Err(Nothing(self.unread));
         }
+        harmless::parts(&mut self);
         self.count_extents();
         for record in &self.records {
             let mut findings = Vec::new();

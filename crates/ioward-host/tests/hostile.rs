@@ -124,3 +124,18 @@ fn a_device_tree_that_is_too_deep_ends() {
     let machine = Machine::open(&root).unwrap();
     assert!(said(&machine).contains("larger than"), "{}", said(&machine));
 }
+
+#[test]
+fn a_node_of_many_large_properties_ends() {
+    let root = folder("wide");
+    two_ports(&root);
+    let base = root.join("firmware/devicetree/base");
+    fs::create_dir_all(&base).unwrap();
+    // Holes, which take no room on a disk.
+    for number in 0..70 {
+        File::create(base.join(format!("p{number}"))).unwrap().set_len(1 << 20).unwrap();
+    }
+    let machine = Machine::open(&root).unwrap();
+    assert!(said(&machine).contains("larger than the 67108864 bytes"), "{}", said(&machine));
+    assert!(machine.tables.is_empty());
+}

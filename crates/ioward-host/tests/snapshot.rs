@@ -5,7 +5,7 @@ mod common;
 use common::{Config, folder, function, link, two_ports, write};
 use ioward::types::describe::Table;
 use ioward_host::{
-    Degraded, FirmwareTable, Machine, Origin,
+    Degraded, FirmwareTable, Machine, Origin, ReadError,
     snapshot::{Removed, snapshot},
 };
 use std::{fs, path::Path};
@@ -74,6 +74,14 @@ fn nothing_tells_whose_machine_it_is() {
     machine.tables.push(FirmwareTable { kind: Table::DeviceTree, file: "fdt".into(), bytes: tree });
     let (text, removed) = snapshot(&machine).unwrap();
     assert_eq!(removed.get(&Removed::TreeProperty), Some(&1));
+    // One whose structure ends in the middle was searched to there only.
+    let tree = machine.tables.last_mut().unwrap();
+    let end = tree.bytes.windows(8).position(|words| words == [0, 0, 0, 2, 0, 0, 0, 9]).unwrap();
+    tree.bytes[end + 3] = 0x77;
+    let (broken, removed) = snapshot(&machine).unwrap();
+    assert_eq!((removed.get(&Removed::Tree), removed.get(&Removed::TreeProperty)), (Some(&1), None));
+    assert!(!broken.contains("d0 0d fe ed") && broken.contains("whole device trees"), "{broken}");
+    assert!(reread("private-again", &broken).is_ok());
     for secret in ["01 02 03 ff fe", "aa bb cc dd ee", "c0ffee", "host=desk", env!("CARGO_TARGET_TMPDIR")] {
         assert!(!text.contains(secret), "{secret} in {text}");
     }
@@ -158,6 +166,63 @@ fn what_was_altered_is_refused_and_named() {
         assert_ne!(altered, text, "{name} alters nothing");
         let error = reread(&format!("altered-{name}"), &altered).map(|_| ()).unwrap_err();
         assert!(error.contains("machine.json") && error.contains(why), "{name}: {error}");
+    }
+}
+
+#[test]
+fn of_what_could_not_be_read_only_the_copys_own_path_is_kept() {
+    let root = folder("beside/somebody");
+    let sys = root.join("sys");
+    two_ports(&sys);
+    fs::create_dir_all(root.join("proc/cmdline")).unwrap();
+    fs::create_dir_all(sys.join("bus/pci/devices/0000:02:00.0/numa_node")).unwrap();
+    let mut machine = Machine::open(&sys).unwrap();
+    let foreign = Path::new("/home/somebody/secret/list").to_owned();
+    machine.unread.push(ReadError::TooLarge { path: foreign, most: 1 });
+    let (text, _) = snapshot(&machine).unwrap();
+    assert!(!text.contains("somebody") && !text.contains("secret"), "{text}");
+    for kept in ["\"proc/cmdline\"", "\"bus/pci/devices/0000:02:00.0/numa_node\"", "\"list\""] {
+        assert!(text.contains(kept), "{kept} in {text}");
+    }
+}
+
+#[test]
+fn a_small_file_cannot_stand_for_gigabytes() {
+    let mut document: serde_json::Value =
+        serde_json::from_str(&snapshot(&machine("bomb")).unwrap().0).unwrap();
+    let bomb =
+        serde_json::json!({"kind": "IORT", "file": "IORT", "content": {"bytes": 40 << 20, "rows": {}}});
+    document["tables"].as_array_mut().unwrap().extend([bomb.clone(), bomb]);
+    let error = reread("bomb-again", &document.to_string()).map(|_| ()).unwrap_err();
+    assert!(error.contains("41943040 bytes of IORT make more than 67108864 bytes of tables"), "{error}");
+    let mut document: serde_json::Value =
+        serde_json::from_str(&snapshot(&machine("bomb-config")).unwrap().0).unwrap();
+    document["functions"][0]["config"] = serde_json::json!({"bytes": 1_u64 << 60, "rows": {}});
+    let error = reread("bomb-config-again", &document.to_string()).map(|_| ()).unwrap_err();
+    assert!(error.contains("more than 4096 bytes"), "{error}");
+}
+
+#[test]
+fn words_of_a_foreign_file_do_nothing_to_a_terminal() {
+    let (text, _) = snapshot(&machine("escape")).unwrap();
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let evil = "x\u{1b}]0;title\u{7}\u{9b}2J\u{202e}y";
+    document["functions"][0]["driver"] = evil.into();
+    document["kernel"]["thunderbolt"] = serde_json::json!({evil: true});
+    document["kernel"]["version"] = evil.into();
+    document["tables"][0]["file"] = evil.into();
+    document["unread"] = serde_json::json!([{"path": evil, "cause": evil, "needs_root": false}]);
+    let machine = reread("escape-again", &document.to_string()).unwrap();
+    let mut said: Vec<String> = machine.unread.iter().map(ToString::to_string).collect();
+    said.extend(machine.topology.functions().iter().filter_map(|function| function.driver.clone()));
+    said.extend(machine.records.values().filter_map(|record| record.driver.clone()));
+    said.extend(machine.kernel.thunderbolt.keys().chain(&machine.kernel.version).cloned());
+    said.extend(machine.tables.iter().map(|table| table.file.clone()));
+    assert_eq!(said.iter().filter(|words| words.contains("x\u{fffd}]0;title")).count(), 6, "{said:?}");
+    document[evil] = 1.into();
+    said.push(reread("escape-member", &document.to_string()).map(|_| ()).unwrap_err());
+    for words in said {
+        assert!(!words.contains(|c: char| c.is_control() || c == '\u{202e}'), "{words:?}");
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{
     VERSION,
+    bytes::TooMany,
     form::{self, FORMAT, Number},
 };
 use crate::{
@@ -17,6 +18,11 @@ use std::{collections::BTreeSet, io, path::Path};
 
 /// The most bytes of a function's configuration space.
 const MOST_CONFIG: usize = 4096;
+/// The most bytes that the tables of a document stand for together. Zeros are not written, so that the size of the file
+/// bounds nothing.
+const MOST_TABLES: usize = 64 << 20;
+/// The same of configuration spaces: 65536 functions with all of it.
+const MOST_CONFIGS: usize = MOST_CONFIG << 16;
 /// Where the format's name must stand: in the first member, or at least near it.
 const NEAR_THE_START: usize = 256;
 
@@ -58,18 +64,23 @@ pub fn read(path: &Path, bytes: &[u8], parts: &mut Parts) -> Result<(), ReadErro
 fn fill(document: form::Document, path: &Path) -> Result<Parts, String> {
     let mut parts = Parts::default();
     let mut seen = BTreeSet::new();
+    let mut left = MOST_CONFIGS;
     for function in document.functions {
-        let record = record(function)?;
+        let record = record(function, &mut left)?;
         if !seen.insert(record.at) {
             return Err(format!("function {} stands there twice", record.at));
         }
         parts.records.push(record);
     }
+    let mut left = MOST_TABLES;
     for table in document.tables {
         let kinds = [Table::Dmar, Table::Ivrs, Table::Iort, Table::Rimt, Table::Viot, Table::DeviceTree];
         let kind = kinds.into_iter().find(|kind| kind.to_string() == table.kind);
         let kind = kind.ok_or_else(|| format!("{:?} is no kind of table", table.kind))?;
-        parts.tables.push(FirmwareTable { kind, file: table.file, bytes: table.content.0 });
+        let bytes = table.content.expand(&mut left).map_err(|TooMany(bytes)| {
+            format!("{bytes} bytes of {} make more than {MOST_TABLES} bytes of tables", table.file)
+        })?;
+        parts.tables.push(FirmwareTable { kind, file: table.file, bytes });
     }
     if document.tables_denied != 0 {
         parts.degraded.push(Degraded::TablesDenied { tables: document.tables_denied });
@@ -108,7 +119,7 @@ fn fill(document: form::Document, path: &Path) -> Result<Parts, String> {
     Ok(parts)
 }
 
-fn record(function: form::Function) -> Result<Record, String> {
+fn record(function: form::Function, left: &mut usize) -> Result<Record, String> {
     let place = |text: &str| text.parse::<Bdf>().map_err(|error| format!("{text:?} is {error}"));
     let at = place(&function.at)?;
     let short = |Number(number): Number, what: &str| {
@@ -120,9 +131,12 @@ fn record(function: form::Function) -> Result<Record, String> {
         };
         ids.map(pair).transpose()
     };
-    if function.config.0.len() > MOST_CONFIG {
+    if function.config.bytes() > MOST_CONFIG {
         return Err(format!("the configuration space of {at} has more than {MOST_CONFIG} bytes"));
     }
+    let config = function.config.expand(left).map_err(|TooMany(_)| {
+        format!("the configuration space of {at} makes more than {MOST_CONFIGS} bytes of all functions")
+    })?;
     Ok(Record {
         at,
         ids: ids(function.ids, "ID")?,
@@ -134,6 +148,6 @@ fn record(function: form::Function) -> Result<Record, String> {
         numa_node: function.numa_node,
         removable: function.removable.map(|yes| if yes { Removable::Removable } else { Removable::Fixed }),
         physical: function.physical.as_deref().map(place).transpose()?,
-        config: function.config.0,
+        config,
     })
 }

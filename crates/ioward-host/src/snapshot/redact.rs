@@ -51,6 +51,8 @@ pub enum Removed {
     VitalProductData,
     /// A property of a device tree.
     TreeProperty,
+    /// A whole device tree: nobody can tell what its bytes are.
+    Tree,
 }
 
 impl fmt::Display for Removed {
@@ -61,6 +63,7 @@ impl fmt::Display for Removed {
             Self::TreeProperty => {
                 "properties of the device tree (serial numbers, addresses, seeds, command lines)"
             }
+            Self::Tree => "whole device trees, whose structure is broken or too deep to be searched",
         })
     }
 }
@@ -94,24 +97,39 @@ pub fn config(bytes: &[u8], count: &mut Count) -> Vec<u8> {
     redacted
 }
 
-/// A device tree with the values of such properties overwritten by zeros; its structure stays.
+/// A device tree with the values of such properties overwritten by zeros; its structure stays. Nothing is left of one that
+/// cannot be walked to its end: what lies behind the place where the walk ends was not searched.
 pub fn tree(bytes: &[u8], count: &mut Count) -> Vec<u8> {
+    match searched(bytes) {
+        Some((redacted, properties)) => {
+            if properties != 0 {
+                *count.entry(Removed::TreeProperty).or_default() += properties;
+            }
+            redacted
+        }
+        None => {
+            *count.entry(Removed::Tree).or_default() += 1;
+            Vec::new()
+        }
+    }
+}
+
+/// The redacted tree and how many of its properties were; none where it cannot be walked to its end.
+fn searched(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut redacted = bytes.to_vec();
-    let Ok(tree) = Tree::open(bytes, &mut |_| {}) else {
-        // Nobody can tell what is in it.
-        return Vec::new();
-    };
-    let _ = tree.walk(&mut |path| {
+    let mut properties = 0;
+    let tree = Tree::open(bytes, &mut |_| {}).ok()?;
+    let walked = tree.walk(&mut |path| {
         for property in path.node().into_iter().flat_map(|node| node.properties()) {
             if is_private(property.name()) {
                 let start = property.value().at() as usize;
                 redacted[start..start + property.value().bytes().len()].fill(0);
-                *count.entry(Removed::TreeProperty).or_default() += 1;
+                properties += 1;
             }
         }
         true
     });
-    redacted
+    walked.ok().map(|()| (redacted, properties))
 }
 
 #[cfg(test)]

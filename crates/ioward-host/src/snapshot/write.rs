@@ -6,7 +6,7 @@ use super::{
     form::{self, FORMAT, Number},
     redact::{self, Count, Removed},
 };
-use crate::{Degraded, Machine, Origin, Record, Removable};
+use crate::{Degraded, Machine, Origin, Record, Removable, harmless::harmless};
 use ioward::{pci::function::Ids, types::describe::Table};
 use std::{collections::BTreeMap, fmt, path::Path};
 
@@ -42,10 +42,10 @@ pub fn snapshot(machine: &Machine) -> Result<(String, BTreeMap<Removed, usize>),
     let tables = machine.tables.iter().map(|table| form::Table {
         kind: table.kind.to_string(),
         file: table.file.clone(),
-        content: Rows(match table.kind {
-            Table::DeviceTree => redact::tree(&table.bytes, &mut count),
-            _ => table.bytes.clone(),
-        }),
+        content: match table.kind {
+            Table::DeviceTree => Rows::of(&redact::tree(&table.bytes, &mut count)),
+            _ => Rows::of(&table.bytes),
+        },
     });
     let tables = tables.collect();
     let denied = machine.degraded.iter().map(|degraded| match degraded {
@@ -80,21 +80,28 @@ fn function(record: &Record, count: &mut Count) -> form::Function {
         numa_node: record.numa_node,
         removable: record.removable.map(|removable| removable == Removable::Removable),
         physical: record.physical.map(|at| at.to_string()),
-        config: Rows(redact::config(&record.config, count)),
+        config: Rows::of(&redact::config(&record.config, count)),
     }
 }
 
-/// Paths tell who keeps what where, so only what lies below a copy's own folder is kept.
+/// Paths tell who keeps what where, so only what lies below a copy's own folder is kept, or beside it (`proc` beside `sys`);
+/// of any other file its name alone.
 fn unread(origin: &Origin, error: &crate::ReadError) -> form::Unread {
-    let root: &Path = match origin {
-        Origin::Live => Path::new(""),
-        Origin::Sysfs(path) | Origin::Directory(path) | Origin::File(path) | Origin::Snapshot(path) => path,
+    let path = match origin {
+        Origin::Live => error.path(),
+        Origin::Sysfs(root) | Origin::Directory(root) | Origin::File(root) | Origin::Snapshot(root) => {
+            // The parent of a path of one part is empty, which every path has before it.
+            let beside = || root.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let below = |root: &Path| error.path().strip_prefix(root).ok();
+            let kept = below(root).or_else(|| beside().and_then(below));
+            kept.filter(|path| !path.is_absolute())
+                .unwrap_or_else(|| error.path().file_name().map_or(Path::new(""), Path::new))
+        }
     };
-    let path = error.path().strip_prefix(root).unwrap_or(error.path()).display().to_string();
     let whole = error.to_string();
-    let named = format!("{}: ", error.path().display());
+    let named = format!("{}: ", harmless(&error.path().display().to_string()));
     let cause = whole.strip_prefix(&named).unwrap_or(&whole).to_owned();
-    form::Unread { path, cause, needs_root: error.needs_root() }
+    form::Unread { path: path.display().to_string(), cause, needs_root: error.needs_root() }
 }
 
 fn kernel(machine: &Machine) -> form::Kernel {

@@ -68,6 +68,10 @@ impl Blob {
                 Ok(kind) if kind.is_file() => match files::bytes(&path, LARGEST_PROPERTY) {
                     // The kernel adds the node's name as a property; a blob has none of that name.
                     Ok(_) if name == "name" => {}
+                    // A node may have thousands of them.
+                    Ok(bytes) if self.structure.len() + bytes.len() > LARGEST => {
+                        return Err(ReadError::TooLarge { path, most: LARGEST as u64 });
+                    }
                     Ok(bytes) => self.property(name, &bytes),
                     // Serial numbers and keys are root's; nobody here wants them.
                     Err(error) if error.needs_root() => {}
