@@ -100,3 +100,53 @@ fn nothing_differs_from_itself_and_a_card_that_is_gone_does() {
         assert_eq!(back.added, gone.removed, "{name}");
     }
 }
+
+/// A copy of a machine, of which some text of its snapshot is replaced.
+fn altered(name: &str, text: &str, from: &str, to: &str) -> Machine {
+    assert!(text.contains(from), "{from} in {text}");
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("altered-{name}.json"));
+    fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    Machine::open(&path).unwrap()
+}
+
+#[test]
+fn whatever_a_snapshot_holds_is_compared() {
+    let text = r#"{
+  "format": "ioward-snapshot", "version": 1, "removed": [], "unread": [], "tables_denied": 0,
+  "functions": [{
+    "at": "0000:01:00.0", "ids": ["0x8086", "0x1572"], "subsystem": ["0x8086", "0x1"], "class": "0x200",
+    "driver": "i40e", "group": 7, "numa_node": 1, "removable": false, "config": {"bytes": 0, "rows": {}}
+  }],
+  "tables": [],
+  "kernel": {
+    "version": "6.12.0", "options": ["iommu=pt"],
+    "groups": {"7": {"devices": ["0000:01:00.0"], "kind": "DMA-FQ",
+      "reserved": [{"first": "0xfee00000", "last": "0xfeefffff", "kind": "msi"}]}},
+    "iommus": [{"name": "dmar0", "registers": ["0x1", "0x2"]}],
+    "interrupts": {"remapped": 1, "plain": 0},
+    "thunderbolt": {"domain0": true}, "allows_unsafe_interrupts": false
+  }
+}"#;
+    let before = altered("not", text, "6.12.0", "6.12.0");
+    assert!(diff(&before, &before, &Linux).is_empty());
+    for (name, from, to, what) in [
+        ("regions", "\"0xfee00000\"", "\"0xfed00000\"", "reserved regions of the group of 0000:01:00.0"),
+        ("direct", "\"msi\"", "\"direct\"", "reserved regions of the group of 0000:01:00.0"),
+        ("kind", "DMA-FQ", "identity", "type of the group of 0000:01:00.0"),
+        ("thunderbolt", "\"domain0\": true", "\"domain0\": false", "Thunderbolt domains"),
+        ("domain", "\"domain0\": true", "", "Thunderbolt domains"),
+        ("node", "\"numa_node\": 1", "\"numa_node\": 0", "NUMA node"),
+        ("removable", "\"removable\": false, ", "", "removable"),
+        ("subsystem", "\"subsystem\": [\"0x8086\", \"0x1\"], ", "", "subsystem"),
+        ("physical", "\"group\": 7", "\"physical\": \"0000:00:01.0\", \"group\": 7", "physical function"),
+        ("driver", "i40e", "vfio-pci", "driver"),
+        ("unsafe", "interrupts\": false", "interrupts\": true", "devices without interrupt isolation"),
+        ("registers", "\"0x2\"", "\"0x3\"", "IOMMUs"),
+    ] {
+        let found = diff(&before, &altered(name, text, from, to), &Linux);
+        let mut told = found.kernel.iter().chain(found.changed.iter().flat_map(|one| &one.differences));
+        assert!(told.any(|difference| difference.what.starts_with(what)), "{name}: {found:?}");
+        let known = found.kernel.len() + found.changed.iter().map(|one| one.differences.len()).sum::<usize>();
+        assert_eq!(known, 1, "{name}: {found:?}");
+    }
+}

@@ -189,6 +189,37 @@ fn every_device_tree_shows_its_references_with_paths() {
     assert!(seen > 100);
 }
 
+#[test]
+fn a_table_of_many_nodes_and_mappings_is_shown_and_compared() {
+    let many = |ids: u32| {
+        let mut table = made_up::builder();
+        let mut its = 0;
+        for _ in 0..500 {
+            its = table.its(&[0]);
+        }
+        let mappings: Vec<[u32; 5]> = (0..1000).map(|at| [at, 0, at ^ ids, its, 0]).collect();
+        table.root(0, 3, &mappings);
+        table.build()
+    };
+    let (one, other) = (many(0), many(1));
+    let mappings = leaves(&table(&one)).iter().filter(|leaf| leaf.name == "Input base").count();
+    assert_eq!(mappings, 1000);
+    let known = leaves(&table(&one))
+        .iter()
+        .filter(|leaf| leaf.meaning.as_deref() == Some("node 499, ITS group"))
+        .count();
+    assert_eq!(known, 1000);
+    let machine = |name: &str, bytes: &[u8]| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.dat"));
+        fs::write(&path, bytes).unwrap();
+        ioward_host::Machine::open(&path).unwrap()
+    };
+    let (before, after) = (machine("many", &one), machine("many-others", &other));
+    let found = ioward_study::diff::diff(&before, &after, &ioward::pci::groups::Linux);
+    assert_eq!(found.tables.len(), 1);
+    assert!(found.tables[0].differences.iter().any(|difference| difference.what.contains("Output base")));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]

@@ -3,11 +3,16 @@
 use super::Difference;
 use ioward::pci::{
     Acs, AcsBits, Fact, Function,
-    function::{Ats, Express, Header, PasidCap, Pri, SrIov},
+    function::{Ats, Express, Header, Ids, PasidCap, Pri, SrIov},
 };
+use ioward_host::{Record, Removable};
 
-/// In what they differ, in the order in which people look at a function.
-pub fn differences(was: &Function, is: &Function) -> Vec<Difference> {
+/// In what they differ, in the order in which people look at a function. What the system says beside the function itself
+/// is compared where both machines are of a system; text says nothing of it.
+pub fn differences(
+    (was, said_before): (&Function, Option<&Record>),
+    (is, said_after): (&Function, Option<&Record>),
+) -> Vec<Difference> {
     let mut found = Vec::new();
     let mut compare = |what: &str, before: String, after: String| {
         if before != after {
@@ -25,11 +30,39 @@ pub fn differences(was: &Function, is: &Function) -> Vec<Difference> {
     compare("page requests", fact(&was.pri, pri), fact(&is.pri, pri));
     compare("PASID", fact(&was.pasid, pasid), fact(&is.pasid, pasid));
     compare("faces outside", yes(was.external_facing), yes(is.external_facing));
+    if let (Some(before), Some(after)) = (said_before, said_after) {
+        compare("subsystem", ids(before.subsystem), ids(after.subsystem));
+        compare("NUMA node", node(before), node(after));
+        compare("removable", removable(before), removable(after));
+        compare("physical function", physical(before), physical(after));
+    }
     found
 }
 
 fn yes(yes: bool) -> String {
     if yes { "yes".into() } else { "no".into() }
+}
+
+fn ids(ids: Option<Ids>) -> String {
+    ids.map_or_else(|| "not known".into(), |ids| format!("{:04x}:{:04x}", ids.vendor, ids.device))
+}
+
+fn node(record: &Record) -> String {
+    record.numa_node.map_or_else(|| "none".into(), |node| node.to_string())
+}
+
+fn removable(record: &Record) -> String {
+    record
+        .removable
+        .map_or("not known", |removable| match removable {
+            Removable::Removable => "yes",
+            Removable::Fixed => "no",
+        })
+        .into()
+}
+
+fn physical(record: &Record) -> String {
+    record.physical.map_or_else(|| "none".into(), |at| at.to_string())
 }
 
 fn on(on: bool) -> &'static str {

@@ -1,7 +1,8 @@
 //! What two kernels say differently.
 
 use super::{Difference, devices::Matched};
-use ioward_host::{Machine, kernel::Interrupts};
+use ioward::pci::Bdf;
+use ioward_host::{KernelGroup, Machine, Reserved, kernel::Interrupts};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The differences.
@@ -26,12 +27,56 @@ pub fn differences(before: &Machine, after: &Machine, matched: &Matched) -> Vec<
     let unsafely = |yes: bool| if yes { "allowed".to_owned() } else { "not allowed".to_owned() };
     let what = "devices without interrupt isolation given away";
     compare(what, unsafely(was.allows_unsafe_interrupts), unsafely(is.allows_unsafe_interrupts));
+    compare("VFIO without an IOMMU", unsafely(was.allows_no_iommu), unsafely(is.allows_no_iommu));
+    compare("Thunderbolt domains whose DMA is held to the IOMMU", thunderbolt(before), thunderbolt(after));
     groups(before, after, matched, &mut found);
+    kinds_and_regions(before, after, matched, &mut found);
     found
 }
 
+fn thunderbolt(machine: &Machine) -> String {
+    let said = machine.kernel.thunderbolt.iter().map(|(name, held)| {
+        let held = if *held { "yes" } else { "no" };
+        format!("{name}: {held}")
+    });
+    let said: Vec<String> = said.collect();
+    if said.is_empty() { "none".into() } else { said.join(", ") }
+}
+
+/// Kinds and reserved regions of the kernel's groups, found by the first function that both machines have. Numbers of
+/// groups change with every boot and say nothing.
+fn kinds_and_regions(before: &Machine, after: &Machine, matched: &Matched, found: &mut Vec<Difference>) {
+    let group = |machine: &Machine, at: Bdf| -> Option<KernelGroup> {
+        let function = machine.topology.find(at).map(|index| &machine.topology.functions()[index]);
+        machine.kernel.groups.get(&function?.linux_group?).cloned()
+    };
+    let regions = |group: &KernelGroup| {
+        let region =
+            |region: &Reserved| format!("{:#x}..={:#x} {}", region.first, region.last, region.kind.word());
+        let regions: Vec<String> = group.reserved.iter().map(region).collect();
+        if regions.is_empty() { "none".to_owned() } else { regions.join(", ") }
+    };
+    let kind = |group: &KernelGroup| group.kind.clone().unwrap_or_else(|| "not known".into());
+    let mut told = BTreeSet::new();
+    for (was_at, is_at) in matched.pairs() {
+        let (Some(was), Some(is)) = (group(before, was_at), group(after, is_at)) else { continue };
+        let pairs = [("type", kind(&was), kind(&is)), ("reserved regions", regions(&was), regions(&is))];
+        for (what, before, after) in pairs {
+            // Once for all members of a group.
+            if before != after && told.insert((what, was.devices.clone(), before.clone(), after.clone())) {
+                found.push(Difference::new(format!("{what} of the group of {was_at}"), before, after));
+            }
+        }
+    }
+}
+
 fn iommus(machine: &Machine) -> String {
-    let names: Vec<&str> = machine.kernel.iommus.iter().map(|iommu| iommu.name.as_str()).collect();
+    // The registers that the kernel shows are the IOMMU's capabilities.
+    let shown = machine.kernel.iommus.iter().map(|iommu| match iommu.registers {
+        Some((one, other)) => format!("{} ({one:#x}, {other:#x})", iommu.name),
+        None => iommu.name.clone(),
+    });
+    let names: Vec<String> = shown.collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 

@@ -131,8 +131,9 @@ pub fn diff(before: &Machine, after: &Machine, policy: &dyn Policy) -> Diff {
         name: name(new, after),
     });
     let changed = matched.pairs().filter_map(|(was, is)| {
+        let said = (before.records.get(&was), after.records.get(&is));
         let (was, is) = (function(old, was)?, function(new, is)?);
-        let differences = facts::differences(was, is);
+        let differences = facts::differences((was, said.0), (is, said.1));
         (!differences.is_empty()).then(|| Changed {
             at: is.at.to_string(),
             name: name(new, is.at),

@@ -4,7 +4,10 @@ use super::{Difference, How, TableChange};
 use crate::tables::{Part, Tree, Value, listing};
 use ioward::types::describe::Table;
 use ioward_host::FirmwareTable;
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher},
+};
 
 /// The most differences that are told of one table: two that have nothing in common differ in every field.
 const MOST: usize = 200;
@@ -70,29 +73,55 @@ fn of_bytes(old: &[u8], new: &[u8]) -> Vec<Difference> {
     found
 }
 
-/// Whether two parts say the same, wherever they lie.
-fn same(one: &Part, other: &Part) -> bool {
-    one.name == other.name
-        && one.value == other.value
-        && one.parts.len() == other.parts.len()
-        && one.parts.iter().zip(&other.parts).all(|(one, other)| same(one, other))
+/// What a part says, wherever it lies, as one number: equal parts have equal ones.
+fn fingerprint(part: &Part) -> u64 {
+    // No key is secret here; the table's own bytes are compared before.
+    let mut hasher = DefaultHasher::new();
+    part.name.hash(&mut hasher);
+    part.value.hash(&mut hasher);
+    part.parts.len().hash(&mut hasher);
+    part.parts.iter().for_each(|part| fingerprint(part).hash(&mut hasher));
+    hasher.finish()
+}
+
+/// Places of parts in a list by some key, each given once and in order.
+struct Places<K>(BTreeMap<K, VecDeque<usize>>);
+
+impl<K: Ord> Places<K> {
+    fn of(keys: impl Iterator<Item = (usize, K)>) -> Self {
+        let mut places: BTreeMap<K, VecDeque<usize>> = BTreeMap::new();
+        keys.for_each(|(place, key)| places.entry(key).or_default().push_back(place));
+        Self(places)
+    }
+
+    fn take(&mut self, key: &K) -> Option<usize> {
+        self.0.get_mut(key)?.pop_front()
+    }
 }
 
 fn of_parts(path: &str, old: &Part, new: &Part, found: &mut Vec<Difference>) {
     // What is the same in both is set aside first, so that something put in between does not make all that follows differ.
-    let mut left: Vec<&Part> = new.parts.iter().collect();
+    let mut alike = Places::of(new.parts.iter().map(fingerprint).enumerate());
+    let mut is_left = vec![true; new.parts.len()];
     let mut changed: Vec<&Part> = Vec::new();
     for part in &old.parts {
-        match left.iter().position(|other| same(part, other)) {
-            Some(at) => drop(left.remove(at)),
+        match alike.take(&fingerprint(part)) {
+            Some(at) => is_left[at] = false,
             None => changed.push(part),
         }
     }
+    let left = new.parts.iter().enumerate().filter(|(at, _)| is_left[*at]);
+    let mut named = Places::of(left.map(|(at, part)| (at, part.name.as_str())));
+    let called = |part: &Part| match path.is_empty() {
+        true => part.name.clone(),
+        false => format!("{path}: {}", part.name),
+    };
     for part in changed {
-        let what = if path.is_empty() { part.name.clone() } else { format!("{path}: {}", part.name) };
-        match left.iter().position(|other| other.name == part.name) {
+        let what = called(part);
+        match named.take(&part.name.as_str()) {
             Some(at) => {
-                let other = left.remove(at);
+                is_left[at] = false;
+                let other = &new.parts[at];
                 match (&part.value, &other.value) {
                     (Some(_), Some(_)) => found.push(Difference::new(what, shown(part), shown(other))),
                     _ => of_parts(&what, part, other, found),
@@ -101,9 +130,10 @@ fn of_parts(path: &str, old: &Part, new: &Part, found: &mut Vec<Difference>) {
             None => found.push(Difference::new(what, shown(part), "not there")),
         }
     }
-    for part in left {
-        let what = if path.is_empty() { part.name.clone() } else { format!("{path}: {}", part.name) };
-        found.push(Difference::new(what, "not there", shown(part)));
+    for (at, part) in new.parts.iter().enumerate() {
+        if is_left[at] {
+            found.push(Difference::new(called(part), "not there", shown(part)));
+        }
     }
 }
 

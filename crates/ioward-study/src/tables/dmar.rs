@@ -12,8 +12,10 @@ use ioward_firmware::{
 const TABLE_FLAGS: [Layout; 3] = [
     bit(0, "INTR_REMAP").values(&["interrupts are not remapped", "interrupts can be remapped"]),
     bit(1, "X2APIC_OPT_OUT").values(&["", "firmware asks not to enable x2APIC"]),
-    bit(2, "DMA_CTRL_PLATFORM_OPT_IN")
-        .values(&["", "firmware wants DMA to be under control before and after boot"]),
+    bit(2, "DMA_CTRL_PLATFORM_OPT_IN").values(&[
+        "firmware does not promise to hold DMA to reserved regions when it hands over",
+        "firmware holds DMA to reserved regions (RMRR) when it hands over",
+    ]),
 ];
 
 /// What the parts of a DMAR are.

@@ -11,6 +11,7 @@ use ioward_firmware::{
         node::{Body, IdMapping, RmrDescriptor, Smmu},
     },
 };
+use std::collections::BTreeMap;
 
 const HINTS: [Layout; 4] =
     [bit(0, "transient"), bit(1, "write allocate"), bit(2, "read allocate"), bit(3, "override")];
@@ -24,16 +25,23 @@ pub fn parts(root: &mut Part, bytes: &[u8]) {
     fixed.add(field(0, "Number of Nodes", table.node_count()));
     fixed.add(field(4, "Offset to Nodes", table.node_offset()));
     root.put(fixed);
+    let nodes = table.nodes().enumerate().map(|(number, node)| (node.at(), (number, kind(&node.body()))));
+    let targets = Targets(nodes.collect());
     for (number, node) in table.nodes().enumerate() {
-        root.put(shown(raw, &table, &node, number));
+        root.put(shown(raw, &targets, &node, number));
     }
 }
 
-/// What is at an offset, for a reference to it.
-fn target(table: &Iort<'_>, at: u32) -> String {
-    match table.nodes().position(|node| node.at() == at) {
-        Some(number) => format!("node {number}, {}", kind(&table.node(at).body())),
-        None => "no node starts there".into(),
+/// The nodes by where they start, each with its number and kind. A table may refer to them tens of thousands of times.
+struct Targets(BTreeMap<u32, (usize, &'static str)>);
+
+impl Targets {
+    /// What is at an offset, for a reference to it.
+    fn said(&self, at: u32) -> String {
+        match self.0.get(&at) {
+            Some((number, kind)) => format!("node {number}, {kind}"),
+            None => "no node starts there".into(),
+        }
     }
 }
 
@@ -51,7 +59,7 @@ fn kind(body: &Body<'_>) -> &'static str {
     }
 }
 
-fn shown(whole: Raw<'_>, table: &Iort<'_>, node: &Node<'_>, number: usize) -> Part {
+fn shown(whole: Raw<'_>, targets: &Targets, node: &Node<'_>, number: usize) -> Part {
     let length = u32::from(node.length()).max(Node::HEADER);
     let raw = whole.window(node.at(), length);
     let kind = kind(&node.body());
@@ -67,15 +75,15 @@ fn shown(whole: Raw<'_>, table: &Iort<'_>, node: &Node<'_>, number: usize) -> Pa
         // In an older revision the mappings begin where later ones have more fields.
         part.bytes = part.bytes.min(node.mapping_offset().max(Node::HEADER));
     }
-    body(&mut part, raw, table, node);
+    body(&mut part, raw, targets, node);
     part.bytes = whole_bytes;
     for mapping in node.mappings() {
-        part.put(mapping_part(whole, table, &mapping));
+        part.put(mapping_part(whole, targets, &mapping));
     }
     part
 }
 
-fn body(part: &mut Part, raw: Raw<'_>, table: &Iort<'_>, node: &Node<'_>) {
+fn body(part: &mut Part, raw: Raw<'_>, targets: &Targets, node: &Node<'_>) {
     match node.body() {
         Body::ItsGroup(group) => {
             part.add(field(16, "Number of ITSs", group.its_count()));
@@ -138,7 +146,7 @@ fn body(part: &mut Part, raw: Raw<'_>, table: &Iort<'_>, node: &Node<'_>) {
         Body::Pmcg(pmcg) => {
             part.add(field(16, "Page 0 Base Address", pmcg.page_0()));
             part.add(gsiv(24, "Overflow Interrupt", pmcg.overflow_gsiv()));
-            let means = target(table, pmcg.node_reference());
+            let means = targets.said(pmcg.node_reference());
             part.add(field(28, "Node Reference", pmcg.node_reference()).says(means));
             part.add(field(32, "Page 1 Base Address", pmcg.page_1()));
         }
@@ -241,9 +249,9 @@ fn descriptor_part(node: Raw<'_>, descriptor: &RmrDescriptor<'_>) -> Part {
     part
 }
 
-fn mapping_part(whole: Raw<'_>, table: &Iort<'_>, mapping: &IdMapping<'_>) -> Part {
+fn mapping_part(whole: Raw<'_>, targets: &Targets, mapping: &IdMapping<'_>) -> Part {
     let raw = whole.window(mapping.at(), IdMapping::BYTES);
-    let to = target(table, mapping.output_reference());
+    let to = targets.said(mapping.output_reference());
     let last = |first: u32| u64::from(first) + u64::from(mapping.id_count());
     let about = match mapping.is_single() {
         true => format!("its own ID {:#x} of {to}", mapping.output_base()),

@@ -30,7 +30,7 @@ pub struct Part {
 }
 
 /// What a field holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Value {
     /// A little-endian number; its field's bytes say how wide it is shown.
     Number {

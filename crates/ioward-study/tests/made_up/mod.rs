@@ -39,6 +39,11 @@ pub fn ivrs() -> Vec<u8> {
     table.build()
 }
 
+/// An IORT without nodes.
+pub fn builder() -> IortBuilder {
+    IortBuilder::new()
+}
+
 /// Every node.
 pub fn iort() -> Vec<u8> {
     let mut table = IortBuilder::new();
