@@ -50,6 +50,9 @@ unsafe impl Platform for Kernel {
         fence(Ordering::SeqCst);
         (Pin { cpu, not_send: PhantomData }, cpu)
     }
+    fn cpus(&self) -> usize {
+        cpus::MOST
+    }
     fn synchronize(&self) {
         // What was published before is seen by whoever pins from here on.
         fence(Ordering::SeqCst);

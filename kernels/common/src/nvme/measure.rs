@@ -43,7 +43,12 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
                     if all == 0 {
                         return Err(NvmeError::Registers("the count of instructions", 0));
                     }
-                    least = least.min((u64::from(all) - polled, polled));
+                    // More can only be where the one count has wrapped and the other has not.
+                    let worked = u64::from(all).checked_sub(polled).ok_or(NvmeError::Registers(
+                        "the count of instructions, less than while polling,",
+                        all.into(),
+                    ))?;
+                    least = least.min((worked, polled));
                 }
                 say!("measured {name} {bytes} {depth} {count} {} {}", least.0, least.1);
             }
