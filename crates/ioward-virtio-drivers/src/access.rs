@@ -1,6 +1,6 @@
 //! A transport that puts its device behind the IOMMU.
 
-use core::fmt;
+use core::{fmt, hint, mem::ManuallyDrop};
 use virtio_drivers::{
     PhysAddr, Result,
     transport::{DeviceStatus, DeviceType, InterruptStatus, Transport},
@@ -12,8 +12,29 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 const ACCESS_PLATFORM: u64 = 1 << 33;
 
 /// A transport of `virtio_drivers`, which accepts the feature of platform access in the name of its driver.
+/// A device that does not accept its features is not started: it reads [`DeviceStatus::FAILED`].
+///
+/// Dropped, the device is reset. One that does not confirm it in time, as it does not when it is gone, has its transport
+/// leaked: the drop of that may wait for ever.
 #[derive(Debug)]
-pub struct PlatformAccess<T>(T);
+pub struct PlatformAccess<T: Transport>(ManuallyDrop<T>);
+
+/// How often a device is asked whether it has been reset. Each is a read of a register, of about a microsecond.
+const RESET_READS: u32 = 1_000_000;
+
+impl<T: Transport> Drop for PlatformAccess<T> {
+    fn drop(&mut self) {
+        self.set_status(DeviceStatus::empty());
+        for _ in 0..RESET_READS {
+            if self.0.get_status().is_empty() {
+                // SAFETY: nothing uses it after this.
+                unsafe { ManuallyDrop::drop(&mut self.0) };
+                return;
+            }
+            hint::spin_loop();
+        }
+    }
+}
 
 /// The device does not offer to go through an IOMMU: it reaches physical addresses, and nothing can keep it from any.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,11 +56,13 @@ impl core::error::Error for NoPlatformAccess {}
 
 impl<T: Transport> PlatformAccess<T> {
     /// The transport, if its device can be put behind an IOMMU. Else it is dropped.
-    pub fn new(mut transport: T) -> core::result::Result<Self, NoPlatformAccess> {
-        if transport.read_device_features() & ACCESS_PLATFORM == 0 {
-            return Err(NoPlatformAccess { device: transport.device_type() });
+    pub fn new(transport: T) -> core::result::Result<Self, NoPlatformAccess> {
+        // From here on its drop is bounded.
+        let mut this = Self(ManuallyDrop::new(transport));
+        if this.0.read_device_features() & ACCESS_PLATFORM == 0 {
+            return Err(NoPlatformAccess { device: this.0.device_type() });
         }
-        Ok(Self(transport))
+        Ok(this)
     }
 }
 
@@ -71,6 +94,11 @@ impl<T: Transport> Transport for PlatformAccess<T> {
     }
 
     fn set_status(&mut self, status: DeviceStatus) {
+        // Its drivers do not read back whether the device accepts the features. One that refuses platform access and is
+        // started all the same would go past the IOMMU.
+        let refused = status.contains(DeviceStatus::DRIVER_OK)
+            && !self.0.get_status().contains(DeviceStatus::FEATURES_OK);
+        let status = if refused { DeviceStatus::FAILED } else { status };
         ioward_types::platform::barrier::before_register_write();
         self.0.set_status(status);
     }

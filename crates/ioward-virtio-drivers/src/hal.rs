@@ -6,11 +6,13 @@
 //! * a shelf is behind a lock, and is filled by one device's DMA API at a time;
 //! * everything on it is owned as anywhere else: rings are [`Coherent`], buffers [`MappedBytes`], keyed by the address that
 //!   the driver was given;
+//! * a device is given copies of the bytes of requests. Those are borrowed, and come back to safe code when `unshare`
+//!   returns, also where an IOMMU hung and its device may use for ever what it was given: that is a copy, and leaked;
 //! * it is emptied only when the driver has given back everything, so that no ring is freed under its driver.
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::{fmt, marker::PhantomData, ptr::NonNull};
-use ioward_core::{Coherent, Dma, MapError, MappedBytes, RawBytes};
+use ioward_core::{Coherent, Dma, MapError, MappedBytes, driver::Hung};
 use ioward_types::{Direction, Iova, Mutex, PhysAddr, Platform, Span};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE};
 
@@ -19,7 +21,7 @@ use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE};
 const NOWHERE: u64 = 1 << 63;
 
 type Rings<P> = BTreeMap<u64, Coherent<P, Arc<Dma<P>>>>;
-type Buffers<P> = BTreeMap<u64, MappedBytes<P, RawBytes, Arc<Dma<P>>>>;
+type Buffers<P> = BTreeMap<u64, MappedBytes<P, Vec<u8>, Arc<Dma<P>>>>;
 
 /// What the drivers of `virtio_drivers` have out for one device. For a static.
 pub struct Shelf<P: Platform>(Mutex<P::Lock, On<P>>);
@@ -29,6 +31,8 @@ struct On<P: Platform> {
     rings: Rings<P>,
     buffers: Buffers<P>,
     refused: Option<MapError>,
+    /// Nothing is shared after this.
+    hung: Option<Hung>,
 }
 
 /// The shelf is another device's.
@@ -61,7 +65,8 @@ impl core::error::Error for NotEmpty {}
 impl<P: Platform> Shelf<P> {
     /// An empty one, behind a lock that exists already and is unlocked.
     pub const fn new(lock: P::Lock) -> Self {
-        let on = On { dma: None, rings: BTreeMap::new(), buffers: BTreeMap::new(), refused: None };
+        let on =
+            On { dma: None, rings: BTreeMap::new(), buffers: BTreeMap::new(), refused: None, hung: None };
         Self(Mutex::from_raw(lock, on))
     }
 
@@ -72,6 +77,7 @@ impl<P: Platform> Shelf<P> {
             return Err(Occupied);
         }
         on.dma = Some(dma);
+        on.hung = None;
         Ok(())
     }
 
@@ -87,26 +93,48 @@ impl<P: Platform> Shelf<P> {
 
     /// Takes every buffer back from the device, though its driver has not asked for it: what the device does with them after
     /// this is a fault. For a device that does not answer. Tells where they were.
+    ///
+    /// The buffers of the driver's callers are left as they were when they were shared: what the device wrote is lost.
     pub fn revoke_buffers(&self) -> Vec<Span<Iova>> {
-        // Unmapped outside of the lock, as they are dropped.
+        // Unmapped outside of the lock.
         let buffers = core::mem::take(&mut self.0.lock().buffers);
-        buffers.into_values().map(|buffer| buffer.span()).collect()
+        let each = buffers.into_values().map(|buffer| {
+            let span = buffer.span();
+            drop(self.unmap(buffer));
+            span
+        });
+        each.collect()
     }
 
-    /// Why something could last not be mapped, which `Hal` has no way to tell. It is told once.
+    /// Why something could last not be mapped or unmapped, which `Hal` has no way to tell. It is told once. After
+    /// [`MapError::Hung`] nothing is shared any more until the shelf is filled anew.
     pub fn refused(&self) -> Option<MapError> {
         self.0.lock().refused.take()
     }
 
     /// Mapping happens outside of the lock.
     fn with<T>(&self, map: impl FnOnce(Arc<Dma<P>>) -> Result<T, MapError>) -> Option<T> {
-        let dma = self.0.lock().dma.clone();
-        match map(dma?) {
-            Ok(mapped) => Some(mapped),
-            Err(error) => {
-                self.0.lock().refused = Some(error);
-                None
-            }
+        let (dma, hung) = {
+            let on = self.0.lock();
+            (on.dma.clone()?, on.hung)
+        };
+        let mapped = match hung {
+            Some(hung) => Err(MapError::Hung(hung)),
+            None => map(dma),
+        };
+        mapped.map_err(|error| self.refuse(error)).ok()
+    }
+
+    /// The copy, with what the device wrote; `None` where an IOMMU hung, and the copy is leaked.
+    fn unmap(&self, buffer: MappedBytes<P, Vec<u8>, Arc<Dma<P>>>) -> Option<Vec<u8>> {
+        buffer.unmap().map_err(|hung| self.refuse(MapError::Hung(hung))).ok()
+    }
+
+    fn refuse(&self, error: MapError) {
+        let mut on = self.0.lock();
+        on.refused = Some(error);
+        if let MapError::Hung(hung) = error {
+            on.hung = Some(hung);
         }
     }
 }
@@ -138,8 +166,12 @@ pub unsafe trait VirtioDevice: 'static {
     unsafe fn registers(at: PhysAddr, bytes: usize) -> NonNull<u8>;
 }
 
-/// The `Hal` of one device. Buffers of requests are mapped for their time and for the bytes that they have: see
-/// [`Dma::map_bytes`].
+/// The `Hal` of one device. Buffers of requests are copied, and the copies mapped for their time and for the bytes that they
+/// have: see [`Dma::map_bytes`].
+///
+/// What cannot be mapped is told by [`Shelf::refused`] alone: ask it after each request. The blocking calls of the drivers
+/// spin for ever on a device that does not answer, as it does not where its IOMMU hung or its buffer could not be mapped;
+/// whoever needs an end to that uses the calls that do not block.
 #[derive(Debug)]
 pub struct HalOf<T>(PhantomData<T>);
 
@@ -179,25 +211,23 @@ unsafe impl<T: VirtioDevice> Hal for HalOf<T> {
     }
 
     unsafe fn share(bytes: NonNull<[u8]>, how: BufferDirection) -> u64 {
-        // SAFETY: the caller leaves the bytes alone until `unshare`, which ends the mapping.
-        let bytes = unsafe { RawBytes::new(bytes) };
+        // SAFETY: valid, and nobody else's during the call, as promised by the caller.
+        let copy = unsafe { bytes.as_ref() }.to_vec();
         let mapped =
-            T::shelf().with(|dma| Dma::map_bytes(dma, bytes, direction(how)).map_err(|(error, _)| error));
+            T::shelf().with(|dma| Dma::map_bytes(dma, copy, direction(how)).map_err(|(error, _)| error));
         let Some(mapped) = mapped else { return NOWHERE };
         let at = mapped.iova().0;
-        // Where nothing translates, bytes that are shared twice have one address, and either mapping of them does.
-        let same = T::shelf().0.lock().buffers.insert(at, mapped);
-        drop(same);
+        T::shelf().0.lock().buffers.insert(at, mapped);
         at
     }
 
-    unsafe fn unshare(at: u64, bytes: NonNull<[u8]>, _: BufferDirection) {
-        let Some(mut mapped) = T::shelf().0.lock().buffers.remove(&at) else { return };
-        // Their owner may have borrowed them anew since they were shared.
-        // SAFETY: the caller leaves the bytes alone meanwhile.
-        let same = unsafe { mapped.renew(bytes) };
-        debug_assert!(same, "the buffer that was shared is the one that is taken back");
-        // What the device wrote is copied back as the mapping ends; outside of the lock.
-        drop(mapped);
+    unsafe fn unshare(at: u64, mut bytes: NonNull<[u8]>, how: BufferDirection) {
+        let Some(mapped) = T::shelf().0.lock().buffers.remove(&at) else { return };
+        // Outside of the lock.
+        let Some(copy) = T::shelf().unmap(mapped) else { return };
+        if how != BufferDirection::DriverToDevice && copy.len() == bytes.len() {
+            // SAFETY: valid, and nobody else's during the call, as promised by the caller.
+            unsafe { bytes.as_mut() }.copy_from_slice(&copy);
+        }
     }
 }

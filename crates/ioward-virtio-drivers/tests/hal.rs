@@ -3,7 +3,7 @@
 use ioward_core::MapError;
 use ioward_machine::{Endpoint, Rig};
 use ioward_models::{DmaError, SimPlatform, platform::SimLock, smmuv3::Features};
-use ioward_types::{Iova, PhysAddr, RawLock as _, Span};
+use ioward_types::{IommuId, Iova, PhysAddr, RawLock as _, Span};
 use ioward_virtio_drivers::{HalOf, NotEmpty, Occupied, Shelf, VirtioDevice};
 use std::{ptr::NonNull, sync::OnceLock};
 use virtio_drivers::{BufferDirection::*, Hal};
@@ -116,7 +116,29 @@ fn buffers_can_be_taken_back_from_a_device_that_does_not_answer() {
     assert_eq!(disk.write(None, Iova(at), &[7; 64]), Err(DmaError::Aborted(Iova(at))));
     // SAFETY: as above.
     unsafe { H::unshare(at, (&mut bytes[..]).into(), DeviceToDriver) };
-    assert_eq!((bytes[0], bytes[1]), (6, 5));
+    assert_eq!(bytes, [5; 64], "nothing is copied to bytes that were taken back");
     assert!(Disk::shelf().empty().is_ok());
     rig.violations.assert_none();
+}
+
+#[test]
+fn an_iommu_that_hangs_leaves_the_callers_bytes_to_the_caller() {
+    device!(Disk);
+    type H = HalOf<Disk>;
+    let (rig, disk) = rig();
+    let bound = disk.device.bind().unwrap();
+    Disk::shelf().fill(bound.dma().clone()).unwrap();
+    let mut bytes = [5; 64];
+    // SAFETY: the buffer is left alone until it is taken back, as all below.
+    let at = unsafe { H::share((&mut bytes[..]).into(), Both) };
+    disk.write(None, Iova(at), &[6]).unwrap();
+    rig.model(IommuId(0)).unwrap().set_hung(true);
+    // SAFETY: as above.
+    unsafe { H::unshare(at, (&mut bytes[..]).into(), Both) };
+    assert_eq!(bytes, [5; 64], "what the device may write still is not read");
+    assert!(matches!(Disk::shelf().refused(), Some(MapError::Hung(_))));
+    rig.model(IommuId(0)).unwrap().set_hung(false);
+    // SAFETY: as above.
+    assert_eq!(unsafe { H::share((&mut bytes[..]).into(), Both) }, 1 << 63);
+    assert!(matches!(Disk::shelf().refused(), Some(MapError::Hung(_))));
 }
