@@ -4,7 +4,7 @@ use crate::{
     checks::Checks,
     direct::Direct,
     edu::Edu,
-    say,
+    neighbours, say,
     script::{Page, Reports, Script, Side},
     stage::Stage,
     system::{Owned, SafeDma},
@@ -58,6 +58,7 @@ fn subsystem(stage: &Stage, checks: &mut Checks, engines: &[Engine]) -> Result<(
     for (edu, _, _) in engines {
         let bound = added.device(edu.function)?.bind().map_err(|why| why.to_string())?;
         SafeDma { subsystem, drivers, bound: &bound, edu, reports: Reports::of(drivers) }.run(checks);
+        neighbours::run(checks, edu, bound.dma());
     }
     if stage.bypass {
         // What follows shows that things work, which they do with translation bypassed too or not at all.

@@ -20,8 +20,10 @@ pub mod isolation;
 pub mod left_on;
 pub mod lock;
 pub mod memory;
+pub mod neighbours;
 pub mod nvme;
 pub mod parallel;
+pub mod pattern;
 pub mod pci;
 pub mod platform;
 pub mod script;
@@ -32,6 +34,7 @@ pub mod time;
 pub mod together;
 pub mod tree;
 pub mod unplug;
+pub mod virtio;
 pub mod virtual_functions;
 
 pub use board::{Board, off};
@@ -57,6 +60,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("nvme", nvme::run),
     ("cpus", parallel::run),
     ("measure", nvme::measure),
+    ("virtio", virtio::run),
 ];
 /// Runs its checks on a machine whose IOMMUs have been brought up.
 type Suite = fn(&Stage, &mut Checks) -> Result<(), String>;

@@ -95,6 +95,11 @@ impl Pci {
         self.access.read32(function, at)
     }
 
+    /// Writes 32 bits of it, at a multiple of 4.
+    pub fn write(&self, function: Bdf, at: u16, value: u32) {
+        self.access.write32(function, at, value);
+    }
+
     /// What a function's base address register decodes, with memory decoding turned on.
     pub fn bar(&self, function: Bdf, index: u16) -> Option<Span<PhysAddr>> {
         let at = regs::BAR + index * 4;

@@ -86,7 +86,7 @@ impl<'a> Disk<'a> {
             let mut write = || {
                 let mut load = Load::new(self.dma, namespace, queue, &sizes, 0)?;
                 let sum = load.write(half)?;
-                say!("image disk0 {} {} {:#x}", half.start, half.bytes, sum.0);
+                say!("image disk0 {} {} {:#x}", half.start, half.bytes, sum.value());
                 requests += load.requests;
                 Ok::<(), NvmeError>(())
             };

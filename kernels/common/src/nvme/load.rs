@@ -6,7 +6,7 @@ use super::{
     controller::{LIMIT, PAGE},
     spec::io,
 };
-use crate::platform::Kernel;
+use crate::{pattern::Sum, platform::Kernel};
 use alloc::{vec, vec::Vec};
 use ioward::{
     core::{Coherent, Dma, DmaBuffer as _, FrameBuffer, Mapping},
@@ -20,15 +20,6 @@ pub struct Region {
     pub start: u64,
     /// How many.
     pub bytes: u64,
-}
-
-/// A sum over all bytes in their order: FNV-1a over little-endian words of 64 bits.
-pub struct Sum(pub u64);
-
-impl Sum {
-    fn add(&mut self, word: u64) {
-        self.0 = (self.0 ^ word).wrapping_mul(0x0100_0000_01b3);
-    }
 }
 
 /// What is under way in a slot.
@@ -82,7 +73,7 @@ impl<'a, 'q> Load<'a, 'q> {
 
     /// Writes the region full of this load's data, tells its sum, and flushes.
     pub fn write(&mut self, region: Region) -> Result<Sum, NvmeError> {
-        let mut sum = Sum(0xcbf2_9ce4_8422_2325);
+        let mut sum = Sum::default();
         self.run(region, &mut Work::Fill(&mut sum))?;
         let flush = Command { opcode: io::FLUSH, namespace: self.namespace.number, ..Command::default() };
         self.queue.one(&flush, LIMIT)?;
@@ -138,10 +129,9 @@ impl<'a, 'q> Load<'a, 'q> {
         let write = match work {
             Work::Fill(sum) => {
                 for (index, word) in self.scratch[..bytes].chunks_exact_mut(8).enumerate() {
-                    let value = value(self.seed, at.start + 8 * index as u64);
-                    sum.add(value);
-                    word.copy_from_slice(&value.to_le_bytes());
+                    word.copy_from_slice(&value(self.seed, at.start + 8 * index as u64).to_le_bytes());
                 }
+                sum.add(&self.scratch[..bytes]);
                 buffer.write(0, &self.scratch[..bytes]);
                 true
             }

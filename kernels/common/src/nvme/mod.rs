@@ -21,7 +21,7 @@ mod spec;
 
 pub use checks::run;
 pub use controller::{Controller, Namespace, Settings};
-pub use load::{Load, Region, Sum};
+pub use load::{Load, Region};
 pub use measure::run as measure;
 pub use queue::{Command, Completion, Queue};
 pub use spec::CLASS;

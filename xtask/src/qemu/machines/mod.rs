@@ -5,6 +5,7 @@ mod changes;
 mod fabric;
 mod isolation;
 mod nvme;
+mod virtio;
 
 use super::machine::Machine;
 
@@ -20,9 +21,16 @@ const EDU_ON_BOTH_BUSES: &[&str] = &[
 
 /// All of them, in the order in which they are run.
 pub fn all() -> impl Iterator<Item = &'static Machine> {
-    [isolation::MACHINES, changes::MACHINES, broken::MACHINES, fabric::MACHINES, nvme::MACHINES]
-        .into_iter()
-        .flatten()
+    [
+        isolation::MACHINES,
+        changes::MACHINES,
+        broken::MACHINES,
+        fabric::MACHINES,
+        nvme::MACHINES,
+        virtio::MACHINES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Their names.
