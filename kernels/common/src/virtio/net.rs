@@ -62,7 +62,6 @@ fn revoked(bench: &Bench<'_>, checks: &mut Checks) -> Result<(), String> {
     // The card has delivered before: whatever caches translations has those of its buffers.
     card.find_gateway()?;
     let places = Nic::shelf().revoke_buffers();
-    card.memory.fill(0x5a);
     let _ = bench.faults();
     let sent = card.send(&packets::arp_request(card.driver.mac_address()));
     let mut faults = Vec::new();
@@ -71,11 +70,10 @@ fn revoked(bench: &Bench<'_>, checks: &mut Checks) -> Result<(), String> {
         (!faults.is_empty() || card.driver.poll_receive().is_some()).then_some(())
     });
     crate::say!("net: {}", if answered.is_some() { "a frame or a fault" } else { "neither frame nor fault" });
-    let Card { driver, memory, .. } = card;
     // The device is reset, and uses nothing any more.
-    drop(driver);
-    let kept = if memory.iter().all(|byte| *byte == 0x5a) { Ok(()) } else { Err(Why::Reached) };
-    checks.check(format!("rogue-unmapped@net/{}", bench.function), sent.map_err(Why::Mapping).and(kept));
+    drop(card);
+    // The buffers themselves are out of its reach at any time: it has copies. That it tried is what a report shows.
+    checks.check(format!("send-though-unmapped@net/{}", bench.function), sent.map_err(Why::Mapping));
     if bench.reports.tables {
         let reported = Bench::reported(faults, &places);
         checks.check(format!("rogue-unmapped-reported@net/{}", bench.function), reported);
