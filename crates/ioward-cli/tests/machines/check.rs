@@ -257,7 +257,8 @@ fn options_of_the_command_line_that_spoil_isolation_are_found() {
 
 /// The good machine with a word on its command line.
 fn booted_with(option: &str) -> (Value, i32) {
-    let root = good("options", &dmar(1, false));
+    // Tests run side by side, so each option has a folder of its own.
+    let root = good(&format!("option-{option}"), &dmar(1, false));
     write(&root.with_file_name("proc").join("cmdline"), format!("quiet {option}\n"));
     check(&root)
 }
