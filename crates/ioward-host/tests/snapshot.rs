@@ -130,6 +130,16 @@ fn a_machine_read_without_rights_says_so_when_it_is_read_again() {
 }
 
 #[test]
+fn what_the_kernel_was_told_or_not_asked_comes_out() {
+    for (no_iommu, unseen) in [(false, false), (true, false), (false, true)] {
+        let mut machine = machine("told");
+        (machine.kernel.allows_no_iommu, machine.kernel.iommus_unseen) = (no_iommu, unseen);
+        let again = reread("told-again", &snapshot(&machine).unwrap().0).unwrap();
+        assert_eq!(again.kernel, machine.kernel);
+    }
+}
+
+#[test]
 fn text_of_lspci_makes_no_snapshot() {
     let path = folder("text").join("lspci.txt");
     write(&path, "00:00.0 Host bridge [0600]: Intel Corporation Device [8086:1234]\n");

@@ -372,6 +372,19 @@ fn a_copy_that_lacks_the_kernels_word_is_undecided() {
     }
 }
 
+/// A snapshot of a copy says no more than the copy.
+#[test]
+fn a_snapshot_keeps_what_a_copy_lacks() {
+    let root = good("lack-snapshot", &dmar(1, false));
+    std::fs::remove_dir_all(root.join("class")).unwrap();
+    std::fs::remove_dir_all(root.join("kernel/iommu_groups")).unwrap();
+    let kept = root.with_file_name("machine.json");
+    let output = super::ioward("80", &["snapshot", text(&root), "-o", text(&kept)]);
+    assert!(output.status.success(), "{output:?}");
+    let (document, code) = check(&kept);
+    assert_eq!((code, ids(&document, "undecided")), (3, vec!["kernel-unknown".to_owned()]), "{document:#}");
+}
+
 #[test]
 fn text_beside_a_table_is_not_the_kernels_word() {
     let folder = trees::folder("cli-check-beside");

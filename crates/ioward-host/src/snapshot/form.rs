@@ -77,6 +77,12 @@ pub struct Kernel {
     pub interrupts: Option<Interrupts>,
     pub thunderbolt: BTreeMap<String, bool>,
     pub allows_unsafe_interrupts: bool,
+    /// Left out where it is false, so that a program that does not know it refuses only where it matters.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub allows_no_iommu: bool,
+    /// As before.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub iommus_unseen: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,6 +115,10 @@ pub struct Iommu {
 pub struct Interrupts {
     pub remapped: usize,
     pub plain: usize,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A number that people know in hexadecimal: text, `0x` and up to 16 digits.

@@ -98,6 +98,8 @@ fn fill(document: form::Document, path: &Path) -> Result<Parts, String> {
     parts.kernel.options = kernel.options;
     parts.kernel.thunderbolt = kernel.thunderbolt;
     parts.kernel.allows_unsafe_interrupts = kernel.allows_unsafe_interrupts;
+    parts.kernel.allows_no_iommu = kernel.allows_no_iommu;
+    parts.kernel.iommus_unseen = kernel.iommus_unseen;
     parts.kernel.interrupts =
         kernel.interrupts.map(|count| Interrupts { remapped: count.remapped, plain: count.plain });
     let iommu = |iommu: form::Iommu| KernelIommu {

@@ -134,5 +134,7 @@ fn kernel(machine: &Machine) -> form::Kernel {
         interrupts,
         thunderbolt: kernel.thunderbolt.clone(),
         allows_unsafe_interrupts: kernel.allows_unsafe_interrupts,
+        allows_no_iommu: kernel.allows_no_iommu,
+        iommus_unseen: kernel.iommus_unseen,
     }
 }
