@@ -121,6 +121,25 @@ fn what_cannot_be_changed_is_named() {
 }
 
 #[test]
+fn what_could_not_be_read_is_told_with_what_would_change() {
+    let (good, bad) = (sysfs("doubt-good"), folder("doubt-bad"));
+    two_ports(&bad);
+    fs::create_dir_all(bad.join("bus/pci/devices/0000:00:1b.0/config")).unwrap();
+    let bad = bad.display().to_string();
+    let edit = ["--set-acs", "00:01.0=-RR"];
+    let (_, whatif) = json(&[&["whatif", &bad, "--json"][..], &edit].concat());
+    assert!(whatif["unread"][0].as_str().is_some_and(|text| text.contains("1b.0/config")), "{whatif:#}");
+    assert_eq!((&whatif["version"], &whatif["degraded"].is_array()), (&1.into(), &true));
+    let shown = text(&ioward(&[&["whatif", &bad][..], &edit].concat()));
+    assert!(shown.contains("not read: ") && shown.contains("degraded: "), "{shown}");
+    let (_, diff) = json(&["diff", &good, &bad, "--json"]);
+    assert_eq!(diff["doubts"][0]["unread"], serde_json::json!([]), "{diff:#}");
+    assert!(diff["doubts"][1]["unread"][0].as_str().is_some_and(|text| text.contains("1b.0/config")));
+    let shown = text(&ioward(&["diff", &good, &bad]));
+    assert!(shown.contains("Of the second:\n") && !shown.contains("Of the first"), "{shown}");
+}
+
+#[test]
 fn a_difference_names_devices_bits_and_groups() {
     let (one, other) = (sysfs("one"), folder("other"));
     two_ports(&other);

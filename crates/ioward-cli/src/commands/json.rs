@@ -11,6 +11,14 @@ pub struct Head {
     pub version: u32,
     /// Where the machine was read from.
     pub machine: String,
+    /// What is not certain of it.
+    #[serde(flatten)]
+    pub doubts: Doubts,
+}
+
+/// What is not certain of a machine.
+#[derive(Serialize)]
+pub struct Doubts {
     /// What was read in part.
     pub degraded: Vec<String>,
     /// What could not be read.
@@ -22,9 +30,14 @@ pub struct Head {
 impl Head {
     /// Of a machine.
     pub fn of(machine: &Machine) -> Self {
+        Self { version: 1, machine: machine.origin.to_string(), doubts: Doubts::of(machine) }
+    }
+}
+
+impl Doubts {
+    /// Of a machine.
+    pub fn of(machine: &Machine) -> Self {
         Self {
-            version: 1,
-            machine: machine.origin.to_string(),
             degraded: words(&machine.degraded),
             unread: words(&machine.unread),
             oddities: words(machine.topology.findings()),

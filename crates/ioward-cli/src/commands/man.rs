@@ -1,5 +1,6 @@
 //! `ioward man`: the manual, a page for each command.
 
+use super::UNWRITTEN;
 use crate::show::output;
 use clap::{Args, CommandFactory};
 use clap_mangen::Man;
@@ -13,9 +14,6 @@ Examples:
 Exit codes:
   0  the pages are written
   1  a page is there already and --force is not, or it could not be written";
-
-/// The exit code where a page is not written.
-const UNWRITTEN: u8 = 1;
 
 /// What `man` takes.
 #[derive(Args)]

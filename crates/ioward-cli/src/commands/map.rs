@@ -1,6 +1,6 @@
 //! `ioward map`: one page that shows a machine's fabric, its groups under both policies, and why they are so.
 
-use super::{BROKEN, machine};
+use super::{BROKEN, UNWRITTEN, machine};
 use crate::{
     map::{self, Subject, View, Words},
     show::output,
@@ -36,9 +36,6 @@ Exit codes:
   0  the page is written
   1  it could not be written, or a file is there already and --force is not
   2  the input is broken: there is no machine to be read";
-
-/// The exit code where the page is not written.
-const UNWRITTEN: u8 = 1;
 
 /// What `map` takes.
 #[derive(Args)]

@@ -25,6 +25,9 @@ use std::{io, path::Path};
 /// The exit code of every command whose input is broken.
 pub const BROKEN: u8 = 2;
 
+/// The exit code of every command that writes files, where one is not written.
+pub const UNWRITTEN: u8 = 1;
+
 /// A command with its arguments.
 #[derive(Subcommand)]
 pub enum Command {

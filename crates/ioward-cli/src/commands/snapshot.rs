@@ -1,6 +1,6 @@
 //! `ioward snapshot`: all that is needed to study a machine elsewhere, in one file.
 
-use super::{BROKEN, machine};
+use super::{BROKEN, UNWRITTEN, machine};
 use crate::show::output;
 use clap::Args;
 use std::{io, path::PathBuf};
@@ -34,9 +34,6 @@ pub struct Arguments {
     #[arg(long)]
     force: bool,
 }
-
-/// The exit code where the file cannot be written.
-const UNWRITTEN: u8 = 1;
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> io::Result<u8> {

@@ -48,10 +48,30 @@ pub fn file(path: &Path, bytes: &[u8], force: bool) -> Result<(), FileError> {
     })
 }
 
+/// The text without what would do anything to a terminal but show it: of control characters only ends of lines, tabs and
+/// the colours of [`Style`](super::Style) stay, whatever a foreign file holds.
+fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c.is_control() && !matches!(c, '\n' | '\t')) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let colour = super::style::ESCAPES.iter().find(|escape| rest.starts_with(**escape));
+        let one = rest.chars().next().map_or(0, char::len_utf8);
+        match colour {
+            Some(escape) => out.push_str(escape),
+            None => out.push(char::REPLACEMENT_CHARACTER),
+        }
+        rest = &rest[colour.map_or(one, |escape| escape.len())..];
+    }
+    out.push_str(rest);
+    out
+}
+
 /// Writes text to standard output. That whoever reads has seen enough (`ioward groups | head`) is no error.
 pub fn text(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    seen_enough(out.write_all(text.as_bytes()).and_then(|()| out.flush()))
+    seen_enough(out.write_all(shown(text).as_bytes()).and_then(|()| out.flush()))
 }
 
 /// Writes a value as JSON to standard output.
@@ -72,6 +92,19 @@ fn seen_enough(result: io::Result<()>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::show::Style;
+
+    #[test]
+    fn a_foreign_word_cannot_move_a_cursor() {
+        assert_eq!(shown("a\tb\n\u{1b}[2Jc\u{9b}d\u{7f}\r"), "a\tb\n\u{fffd}[2Jc\u{fffd}d\u{fffd}\u{fffd}");
+        let style = Style::coloured();
+        let all: [String; 5] =
+            [style.good("x"), style.bad("y"), style.odd("z"), style.faint("u"), style.head("v")];
+        for painted in all {
+            assert!(painted.contains('\u{1b}'), "{painted:?}");
+            assert_eq!(shown(&painted), painted);
+        }
+    }
 
     #[test]
     fn nothing_is_written_over_without_force() {

@@ -3,6 +3,8 @@
 use anstyle::{AnsiColor, Style as Ansi};
 use std::io::{self, IsTerminal};
 
+/// What the colours below are made of.
+pub const ESCAPES: [&str; 6] = ["\x1b[0m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"];
 /// The width of what is not a terminal.
 const PLAIN_WIDTH: usize = 120;
 /// Tables are not squeezed below this.
@@ -27,6 +29,11 @@ impl Style {
             _ => asked.unwrap_or(PLAIN_WIDTH),
         };
         Self { width: width.max(LEAST_WIDTH), colours: terminal && !refused }
+    }
+
+    #[cfg(test)]
+    pub fn coloured() -> Self {
+        Self { width: PLAIN_WIDTH, colours: true }
     }
 
     #[cfg(test)]

@@ -1,7 +1,7 @@
 //! The findings for people.
 
 use crate::show::{
-    Catalogue, Style,
+    Catalogue, Style, counted,
     layout::{line, painted, wrapped},
 };
 use ioward_host::check::{Finding, Severity, Verdict};
@@ -46,14 +46,6 @@ pub fn render(book: &Catalogue<'_>, findings: &[Finding], verdict: Verdict, styl
         _ => style.odd(text),
     });
     out
-}
-
-fn counted(count: usize, what: &str) -> String {
-    match count {
-        0 => format!("no {what}s"),
-        1 => format!("1 {what}"),
-        more => format!("{more} {what}s"),
-    }
 }
 
 /// Findings of one id: what each says, and once what they have in common.

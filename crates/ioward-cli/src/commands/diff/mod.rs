@@ -2,7 +2,7 @@
 
 mod text;
 
-use super::{BROKEN, groups::PolicyName, machine};
+use super::{BROKEN, groups::PolicyName, json::Doubts, machine};
 use crate::show::{Style, output};
 use clap::Args;
 use ioward_study::diff::{self, Diff};
@@ -47,6 +47,8 @@ struct Document {
     before: String,
     after: String,
     policy: &'static str,
+    /// What is not certain of either, the first machine's before the second's.
+    doubts: [Doubts; 2],
     #[serde(flatten)]
     diff: Diff,
 }
@@ -65,6 +67,7 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
             before: before.origin.to_string(),
             after: after.origin.to_string(),
             policy: policy.name(),
+            doubts: [Doubts::of(&before), Doubts::of(&after)],
             diff,
         })?;
     } else {

@@ -1,7 +1,7 @@
 //! What differs, for people.
 
 use crate::show::{
-    Style, changes,
+    Style, changes, counted, doubts,
     layout::{line, wrapped},
 };
 use ioward_host::Machine;
@@ -62,10 +62,18 @@ pub fn render((before, after): (&Machine, &Machine), policy: &str, diff: &Diff, 
     line(&mut out, &verdict);
     if !diff.unsure.is_empty() {
         let told = format!(
-            "The groups of {} functions depend on what nobody could read, so what is said of them is not certain.",
-            diff.unsure.len()
+            "The groups of {} depend on what nobody could read, so what is said of them is not certain.",
+            counted(diff.unsure.len(), "function")
         );
         wrapped(&mut out, "", &told, style.width);
+    }
+    for (machine, which) in [(before, "the first"), (after, "the second")] {
+        let mut text = String::new();
+        doubts(&mut text, machine, style);
+        if !text.is_empty() {
+            line(&mut out, &format!("Of {which}:"));
+            out.push_str(&text);
+        }
     }
     out
 }

@@ -2,7 +2,7 @@
 
 use super::study::Study;
 use crate::show::{
-    Catalogue, Style,
+    Catalogue, Style, counted,
     layout::{line, painted, wrapped},
 };
 use ioward::pci::{
@@ -309,9 +309,10 @@ fn summary(out: &mut String, book: &Catalogue<'_>, study: &Study, style: &Style)
     let functions = book.machine.topology.functions().len();
     let possible = study.passthrough.values().filter(|verdict| verdict.is_possible()).count();
     let text = format!(
-        "{functions} functions in {} groups. The {possible} marked + can be given to a guest, those marked - cannot; \
+        "{} in {}. The {possible} marked + can be given to a guest, those marked - cannot; \
          bridges and parts of the machine itself have no mark.",
-        study.grouping.groups.len()
+        counted(functions, "function"),
+        counted(study.grouping.groups.len(), "group")
     );
     wrapped(out, "", &text, style.width);
     if let Some(agreement) = study.agreement.as_ref().filter(|agreement| agreement.differences.is_empty()) {
@@ -333,7 +334,9 @@ fn summary(out: &mut String, book: &Catalogue<'_>, study: &Study, style: &Style)
             (true, false) => ": the input was made without root",
             _ => ": the input lacks what decides them",
         };
-        let text = format!("{} functions are unsure{hint}.", study.grouping.unsure.len());
+        let many = study.grouping.unsure.len();
+        let are = if many == 1 { "is" } else { "are" };
+        let text = format!("{} {are} unsure{hint}.", counted(many, "function"));
         painted(out, "", &text, style.width, |text| style.odd(text));
     }
     for degraded in &book.machine.degraded {

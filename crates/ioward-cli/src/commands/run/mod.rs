@@ -5,7 +5,8 @@ mod text;
 
 use crate::show::{Style, output, progress};
 use clap::Args;
-use ioward_machine::run;
+use ioward_machine::{Outcome, run};
+use serde::Serialize;
 use std::{io, path::PathBuf};
 
 /// Shown below its help.
@@ -38,6 +39,14 @@ pub struct Arguments {
     json: bool,
 }
 
+/// What is printed for programs: `version` as of every command, beside the `format` of before.
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    #[serde(flatten)]
+    outcome: &'a Outcome,
+}
+
 /// Runs it.
 pub fn run(arguments: &Arguments) -> io::Result<u8> {
     let mut line = progress::Line::new();
@@ -50,7 +59,7 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
     };
     line.clear();
     if arguments.json {
-        output::json(&outcome)?;
+        output::json(&Document { version: 1, outcome: &outcome })?;
     } else {
         output::text(&text::render(&outcome, &Style::of_stdout()))?;
     }

@@ -2,7 +2,7 @@
 
 mod text;
 
-use super::{BROKEN, groups::PolicyName, machine};
+use super::{BROKEN, groups::PolicyName, json::Head, machine};
 use crate::show::{Style, output};
 use clap::Args;
 use ioward::pci::{Bdf, Edit};
@@ -80,8 +80,8 @@ fn acs(text: &str) -> Result<Edit, String> {
 /// What is printed for programs.
 #[derive(Serialize)]
 struct Document {
-    version: u32,
-    machine: String,
+    #[serde(flatten)]
+    head: Head,
     #[serde(flatten)]
     whatif: WhatIf,
 }
@@ -104,7 +104,7 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
     };
     let code = u8::from(!whatif.changes.is_empty());
     if arguments.json {
-        output::json(&Document { version: 1, machine: machine.origin.to_string(), whatif })?;
+        output::json(&Document { head: Head::of(&machine), whatif })?;
     } else {
         output::text(&text::render(&machine, &whatif, &Style::of_stdout()))?;
     }

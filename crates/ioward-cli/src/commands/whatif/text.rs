@@ -1,7 +1,7 @@
 //! What would be, for people.
 
 use crate::show::{
-    Style, changes,
+    Style, changes, counted, doubts,
     layout::{line, wrapped},
 };
 use ioward_host::Machine;
@@ -43,11 +43,12 @@ pub fn render(machine: &Machine, whatif: &WhatIf, style: &Style) -> String {
     }
     if !whatif.unsure.is_empty() {
         out.push('\n');
-        let many = whatif.unsure.len();
+        let many = counted(whatif.unsure.len(), "function");
         let told = format!(
-            "The groups of {many} functions depend on what nobody could read; what became of them is not certain."
+            "The groups of {many} depend on what nobody could read; what became of them is not certain."
         );
         wrapped(&mut out, "", &told, style.width);
     }
+    doubts(&mut out, machine, style);
     out
 }
