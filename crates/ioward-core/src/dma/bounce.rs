@@ -104,15 +104,6 @@ impl<P: Platform> Bounce<P> {
         self.bytes
     }
 
-    /// Reaches them through `bytes` from now on, if those are the same.
-    pub(super) fn renew(&mut self, bytes: NonNull<[u8]>) -> bool {
-        let same = core::ptr::eq(self.bytes.as_ptr(), bytes.as_ptr());
-        if same {
-            self.bytes = bytes;
-        }
-        same
-    }
-
     /// How many bytes come before them in their first page.
     pub(super) fn skip(&self) -> u64 {
         self.skip

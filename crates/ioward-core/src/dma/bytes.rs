@@ -218,17 +218,6 @@ impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> MappedBytes<P, B, D> {
     }
 }
 
-impl<P: Platform, D: DmaRef<P>> MappedBytes<P, RawBytes, D> {
-    /// From now on the bytes are reached through `bytes`: for whoever has borrowed them anew meanwhile, which ends the right
-    /// of older pointers to them. `false`, and nothing changes, if those are not the same bytes.
-    ///
-    /// # Safety
-    /// As [`RawBytes::new`].
-    pub unsafe fn renew(&mut self, bytes: NonNull<[u8]>) -> bool {
-        self.parts.as_mut().is_some_and(|parts| parts.bounce.renew(bytes))
-    }
-}
-
 impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> Drop for MappedBytes<P, B, D> {
     fn drop(&mut self) {
         // Hung hardware has been counted and silenced, and the buffer withheld.
