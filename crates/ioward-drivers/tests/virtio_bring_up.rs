@@ -5,11 +5,11 @@
 mod put;
 mod virtio_machine;
 
-use ioward_core::driver::Translation;
+use ioward_core::driver::{Blocked, Claim, Driver, Event, Translation};
 use ioward_drivers::virtio::{
     BringUpError, Config, MmioError, Place, Places, PlacesError, VirtioIommu, VirtioMmio,
 };
-use ioward_models::virtio::VirtioIommuConfig;
+use ioward_models::virtio::{Verdict, VirtioIommuConfig};
 use ioward_spec::virtio::features;
 use ioward_types::{Iova, Mmio, Nanos};
 use put::Put;
@@ -113,6 +113,126 @@ fn a_device_found_running_lets_nothing_pass_on_the_way() {
         machine.reaches(&machine.device(NIC), own);
         machine.settled();
     }
+}
+
+/// Devices that forget nothing when they are reset, as QEMU 10 and cloud-hypervisor have them.
+fn forgetful_of_nothing() -> [VirtioIommuConfig; 2] {
+    let qemu = VirtioIommuConfig { keeps_domains: true, bypass: false, ..VirtioIommuConfig::default() };
+    let other = VirtioIommuConfig { rejects_uncounted: true, counts_in_64_bits: true, ..qemu.clone() };
+    [qemu, other]
+}
+
+#[test]
+fn a_device_that_forgets_nothing_when_it_is_reset_lets_nothing_pass() {
+    let [qemu, other] = forgetful_of_nothing();
+    // The last one was reset politely, which only its user knows.
+    for (config, status) in [(qemu.clone(), RUNNING), (other, RUNNING), (qemu, 0)] {
+        let machine = Machine::new(config);
+        let (nic, disk) = (machine.device(NIC), machine.device(DISK));
+        let page = machine.page().phys();
+        machine.model.preset(status, machine.model.config().features, &[NIC]);
+        assert!(nic.write(None, Iova(page.0), b"earlier").is_ok());
+        let config = Config { used_before: status == 0, ..machine.config() };
+        let driver = VirtioIommu::bring_up(UNIT, transport(&machine), config, &machine.platform).unwrap();
+        // It is on its old domain still, which leads nowhere, and of which nobody else becomes a part.
+        assert!(machine.model.domain_of(NIC).is_some());
+        assert!(nic.write(None, Iova(page.0), b"through").is_err());
+        assert_eq!(driver.left_over(), []);
+        let slot = claim(&driver, DISK);
+        let tags = [(); 30].map(|()| tag(&driver));
+        assert!(tags.iter().all(|tag| Some(tag.0) != machine.model.domain_of(NIC)));
+        let own = machine.page().phys();
+        map(&driver, tags[0], own).unwrap();
+        driver.put(&slot, None, &Translation::Requests { tag: tags[0] }).unwrap();
+        machine.reaches(&disk, own);
+        assert!(nic.write(None, AT, b"through").is_err());
+        // Claimed, it is on none, and then on its own.
+        let slot = claim(&driver, NIC);
+        assert_eq!(machine.model.domain_of(NIC), None);
+        let other = machine.page().phys();
+        map(&driver, tags[1], other).unwrap();
+        driver.put(&slot, None, &Translation::Requests { tag: tags[1] }).unwrap();
+        machine.reaches(&nic, other);
+        machine.reaches(&disk, own);
+        machine.settled();
+    }
+}
+
+#[test]
+fn a_domain_that_cannot_be_emptied_is_reported_and_left_when_its_source_is_claimed() {
+    for config in forgetful_of_nothing() {
+        let machine = Machine::new(config);
+        let nic = machine.device(NIC);
+        let page = machine.page().phys();
+        machine.model.preset(RUNNING, machine.model.config().features, &[NIC]);
+        machine.model.preset_bypass(NIC);
+        let driver = machine.bring_up();
+        assert_eq!(driver.left_over(), [NIC.0]);
+        let what = "a domain of an earlier owner cannot be emptied";
+        assert_eq!(events(&driver), [Event::Unit { what, code: NIC.0.into() }]);
+        assert_eq!(events(&driver), [], "once");
+        assert!(nic.write(None, Iova(page.0), b"through").is_ok());
+        let slot = claim(&driver, NIC);
+        assert!(nic.write(None, Iova(page.0), b"through").is_err());
+        assert_eq!(machine.model.counts(), (0, 0));
+        assert_eq!(driver.release(slot, false), Blocked::Confirmed);
+        // That it was asked to be emptied is the only thing that the text forbids.
+        let violations = machine.memory.violations().take();
+        assert!(violations.iter().all(|violation| violation.to_string().contains("passes everything")));
+        machine.settled();
+    }
+}
+
+#[test]
+fn of_a_device_that_nobody_had_nothing_is_asked() {
+    let machine = Machine::new(VirtioIommuConfig::default());
+    let driver = machine.bring_up();
+    tag(&driver);
+    assert_eq!(machine.model.requests(), 0);
+    let _slot = claim(&driver, NIC);
+    assert_eq!(machine.model.requests(), 1, "PROBE");
+}
+
+#[test]
+fn what_was_left_over_and_cannot_be_dealt_with_is_refused() {
+    let [config, _] = forgetful_of_nothing();
+    let machine = Machine::new(config);
+    let nic = machine.device(NIC);
+    let page = machine.page().phys();
+    machine.model.preset(RUNNING, machine.model.config().features, &[NIC]);
+    let answer = |kind: u8, with: Verdict| {
+        let filter = move |_, bytes: &[u8]| if bytes[0] == kind { with } else { Verdict::Process };
+        machine.model.set_request_filter(Some(Box::new(filter)));
+    };
+    // It never says that it has no such domain: asked often enough, and no number is taken for free.
+    answer(4, Verdict::Pretend);
+    assert!(matches!(machine.try_bring_up().err(), Some(BringUpError::Device(_))));
+    assert!(machine.model.requests() <= 2 * 4096);
+    assert_eq!(machine.model.status(), 1, "that somebody had it is known to the next");
+    // It does not answer.
+    machine.model.set_request_filter(None);
+    machine.model.set_hung(true);
+    assert!(matches!(machine.try_bring_up().err(), Some(BringUpError::Hung(_))));
+    machine.model.set_hung(false);
+    assert_eq!(machine.model.status(), 1);
+    assert!(nic.write(None, Iova(page.0), b"earlier").is_ok(), "nothing has been unmapped so far");
+    // The next one finds what was left all the same.
+    let driver = machine.bring_up();
+    assert!(nic.write(None, Iova(page.0), b"through").is_err());
+    // A source that cannot be moved, or not be taken off again, is not claimed, and is later.
+    let source = Claim { source: NIC, pasid_bits: 0, ats: false };
+    for kind in [1, 2] {
+        answer(kind, Verdict::Answer(2));
+        assert!(driver.claim(&source).is_err());
+        assert!(machine.model.domain_of(NIC).is_some());
+        assert!(nic.write(None, Iova(page.0), b"through").is_err());
+    }
+    machine.model.set_request_filter(None);
+    let slot = claim(&driver, NIC);
+    assert_eq!(machine.model.domain_of(NIC), None);
+    assert_eq!(driver.release(slot, false), Blocked::Confirmed);
+    assert_eq!(machine.model.counts(), (0, 0));
+    machine.settled();
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Bringing one virtio-iommu up (virtio 1.3 §3.1.1 and §5.13.5).
 //!
-//! A device that is found running is reset, which detaches every endpoint; where its bypass field was 1, those would pass
-//! everything until it is written, so it is written before the reset too. What an earlier owner mapped cannot be read
-//! back, so nothing is adopted.
+//! A device that is found running is reset, which is to detach every endpoint; where its bypass field was 1, those would
+//! pass everything until it is written, so it is written before the reset too. What an earlier owner mapped cannot be
+//! read back, so nothing is adopted. Some devices forget nothing when they are reset: see `left_over`.
 
 use super::config::{BringUpError, Config};
 use super::domain::Domains;
@@ -24,8 +24,12 @@ use ioward_types::{IommuId, Mutex, Platform};
 const PASSES: u8 = 1;
 
 impl<T: Transport, P: Platform> VirtioIommu<T, P> {
-    /// Brings up the device behind `transport`. On success no endpoint is attached to any domain, and none passes
-    /// anything.
+    /// Brings up the device behind `transport`. On success no endpoint passes anything, and none is attached to any domain,
+    /// where the device forgets both when it is reset. Of one that does not (QEMU 10, cloud-hypervisor), endpoints stay on
+    /// the domains that an earlier owner attached them to until they are claimed; those of low numbers are emptied, while
+    /// one that passes everything ([`VirtioIommu::left_over`]), or has a number far from the others, still lets its
+    /// endpoints through. A device whose status is zero cannot be told from one that nobody had, except by
+    /// [`Config::used_before`].
     pub fn bring_up(id: IommuId, transport: T, settings: Config, platform: &P) -> Result<Self, BringUpError> {
         if !settings.entries.is_power_of_two() || !(2..=MAX_ENTRIES).contains(&settings.entries) {
             return Err(BringUpError::Config("a queue has 2 to 32768 entries, a power of two"));
@@ -42,14 +46,20 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
         let offered = unit.transport.device_features();
         let accepted = features::choose(offered)?;
         let running = status::DRIVER_OK | status::FEATURES_OK;
-        if unit.transport.status() & running == running && accepted & bit::BYPASS_CONFIG != 0 {
+        let found = unit.transport.status();
+        let left_over = found != 0 || settings.used_before;
+        if found & running == running && accepted & bit::BYPASS_CONFIG != 0 {
             unit.transport.config_write8(config::BYPASS, 0);
         }
         unit.reset()?;
-        unit.negotiate(accepted).inspect_err(|_| unit.fail())?;
-        let made = Self::prepare(&unit, accepted, &settings).inspect_err(|_| unit.fail());
+        unit.negotiate(accepted).inspect_err(|_| unit.fail(left_over))?;
+        let made = Self::prepare(&unit, accepted, &settings).inspect_err(|_| unit.fail(left_over));
         let (features, requests, events) = made?;
-        let driver = Self::start(unit, features, requests, events);
+        let mut driver = Self::start(unit, features, requests, events);
+        if left_over {
+            let kept = driver.empty_left_over().inspect_err(|_| driver.unit.fail(left_over))?;
+            driver.left_over = Some(kept);
+        }
         // The last steps are writes, which nobody answers.
         match driver.unit.transport.status() {
             u8::MAX => Err(BringUpError::Absent),
@@ -105,6 +115,8 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
             requests,
             events,
             state: Mutex::new(state),
+            left_over: None,
+            told: AtomicBool::new(false),
             reported: AtomicBool::new(false),
         }
     }
@@ -130,13 +142,16 @@ impl<T: Transport, P: Platform> Unit<T, P> {
         }
     }
 
-    /// Tells the device that nobody drives it, and makes it forget what it was told.
-    fn fail(&self) {
+    /// Tells the device that nobody drives it, and makes it forget what it was told. One that may not forget keeps a mark, by
+    /// which whoever comes next finds that somebody had it.
+    fn fail(&self, left_over: bool) {
         let old = self.transport.status();
         if old != u8::MAX {
             self.transport.set_status(old | status::FAILED);
-            // Where it does not, there is nothing more to be done: it has been told of no memory.
-            let _ = self.reset();
+            // Where it does not, there is nothing more to be done: what memory it was told of is not used again.
+            if self.reset().is_ok() && left_over {
+                self.transport.set_status(status::ACKNOWLEDGE);
+            }
         }
     }
 }

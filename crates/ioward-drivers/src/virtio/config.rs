@@ -13,17 +13,23 @@ pub struct Config {
     pub patience: Nanos,
     /// The most entries that either queue gets, a power of two of at least 2. A request takes two.
     pub entries: u16,
+    /// Somebody may have driven the device before, who reset it: a kernel that started this one, say. Then it is searched
+    /// for what it kept over that reset (QEMU 10 and cloud-hypervisor keep everything) even if its status is zero. A
+    /// device whose status is not zero is always searched. Devices that do not answer a request that they reject, or that
+    /// cannot detach (crosvm), cannot be used when this is true.
+    pub used_before: bool,
 }
 
 impl Default for Config {
-    /// A coherent device, a second's patience, 128 entries.
+    /// A coherent device that nobody reset, a second's patience, 128 entries.
     fn default() -> Self {
-        Self { coherent: true, patience: Nanos(1_000_000_000), entries: 128 }
+        Self { coherent: true, patience: Nanos(1_000_000_000), entries: 128, used_before: false }
     }
 }
 
 /// Why a virtio-iommu was not brought up. Where the error is not [`BringUpError::Hung`], the device was left reset or as
-/// it was found; endpoints pass nothing unless its bypass field says so.
+/// it was found; endpoints pass nothing unless its bypass field says so, or it keeps over a reset what an earlier owner
+/// mapped. A device that was in use is left with the status ACKNOWLEDGE, so that the next bring-up knows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BringUpError {

@@ -39,6 +39,11 @@ impl Domains {
         Some(number)
     }
 
+    /// The number is somebody else's and is never used.
+    pub fn avoid(&mut self, number: u32) {
+        self.known.remove(&number);
+    }
+
     /// The device knows nothing of the number any more.
     pub fn remove(&mut self, number: u32) {
         if self.known.remove(&number).is_some() {

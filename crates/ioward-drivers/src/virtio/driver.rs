@@ -46,6 +46,10 @@ pub struct VirtioIommu<T, P: Platform> {
     pub(super) requests: RequestQueue<P>,
     pub(super) events: EventQueue<P>,
     pub(super) state: Mutex<P::Lock, State>,
+    /// Somebody had it before, and it may have kept what it was told then: the domains that could not be emptied.
+    pub(super) left_over: Option<Vec<u32>>,
+    /// Those have been reported.
+    pub(super) told: AtomicBool,
     /// What broke the device has been reported.
     pub(super) reported: AtomicBool,
 }
@@ -97,8 +101,9 @@ impl<T: Transport, P: Platform> VirtioIommu<T, P> {
             Translation::Identity => match domains.identity {
                 Some(domain) => Ok(domain),
                 None => {
-                    domains.identity = domains.add(true);
-                    domains.identity.ok_or(Refused::NoTag { iommu })
+                    let domain = self.number(domains, true)?;
+                    domains.identity = Some(domain);
+                    Ok(domain)
                 }
             },
             Translation::Table { config, .. } | Translation::Foreign { config, .. } => {
@@ -191,6 +196,15 @@ unsafe impl<T: Transport, P: Platform> Driver for VirtioIommu<T, P> {
             state.owed.remove(&key);
         }
         let regions = self.probe(what.source)?;
+        if self.left_over.is_some() {
+            let evicted = self.evict(&mut state.domains, what.source);
+            evicted.map_err(|(why, place)| {
+                if place != Place::Nowhere {
+                    state.owed.insert(key, place);
+                }
+                why
+            })?;
+        }
         state.claimed.insert(key, Source { place: Place::Nowhere, regions });
         Ok(Slot { iommu, source: what.source, index: key })
     }
@@ -215,7 +229,7 @@ unsafe impl<T: Transport, P: Platform> Driver for VirtioIommu<T, P> {
                 Plan::Requests { .. } => Refused::Unsupported { iommu, what: "a plan of another IOMMU" },
             });
         }
-        self.state.lock().domains.add(false).map(Tag).ok_or(Refused::NoTag { iommu })
+        self.number(&mut self.state.lock().domains, false).map(Tag)
     }
 
     unsafe fn untag(&self, tag: Tag) -> Result<(), Hung> {
@@ -275,6 +289,10 @@ unsafe impl<T: Transport, P: Platform> Driver for VirtioIommu<T, P> {
 
     fn poll(&self, sink: &mut dyn FnMut(Event)) {
         self.unit.transport.acknowledge();
+        if !self.told.swap(true, Ordering::Relaxed) {
+            let what = "a domain of an earlier owner cannot be emptied";
+            self.left_over().iter().for_each(|number| sink(Event::Unit { what, code: (*number).into() }));
+        }
         match self.unit.broken() {
             Some(what) => {
                 self.requests.give_up(what);

@@ -117,6 +117,16 @@ impl Features {
         Plan::Requests { page_sizes, addr_bits: (64 - self.input.1.leading_zeros()) as u8 }
     }
 
+    /// The input range in pieces, first and last address of each, whose bytes can be counted in 64 bits. Some devices
+    /// (cloud-hypervisor) refuse a range for which that is not so.
+    pub fn pieces(&self) -> Vec<(u64, u64)> {
+        const HALF: u64 = 1 << 63;
+        match self.input {
+            (0, u64::MAX) => alloc::vec![(0, HALF - 1), (HALF, u64::MAX)],
+            all => alloc::vec![all],
+        }
+    }
+
     /// IOVAs of the plan that are outside the input range.
     pub fn windows(&self) -> Vec<Span<Iova>> {
         let (first, last) = self.input;

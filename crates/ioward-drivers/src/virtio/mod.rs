@@ -9,7 +9,8 @@
 //!    bypass field, it is zero before anything is attached. Blocked is: attached to nothing.
 //! 2. Domains are tags. A domain exists in the device while an endpoint is attached to it, and its mappings go with the
 //!    last one; what is to be mapped is kept here and mapped again when the first endpoint comes.
-//! 3. A domain number is used again only once no endpoint can be on it and no request with it is unanswered.
+//! 3. A domain number is used again only once no endpoint can be on it and no request with it is unanswered; of a device
+//!    that somebody had before, only if the device has no such domain.
 //! 4. Every wait has a bound. A request that was not answered in time stays the device's: its buffer is not used again,
 //!    and nothing else is asked until it comes back.
 //! 5. What the device writes is checked before it is used.
@@ -21,6 +22,7 @@
 //! | --- | --- |
 //! | `transport`, `mmio`, `pci` | how the device is reached |
 //! | `bring_up`, `config`, `features` | from a transport to a driver |
+//! | `left_over` | what a device that was in use may have kept over its reset |
 //! | `virtqueue` | the memory of a split virtqueue |
 //! | `request`, `request_queue` | requests and how they are answered |
 //! | `probe` | properties of endpoints |
@@ -35,6 +37,7 @@ mod driver;
 mod event_queue;
 mod fault;
 mod features;
+mod left_over;
 mod mapping;
 mod mmio;
 mod pci;

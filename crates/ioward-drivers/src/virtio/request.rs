@@ -49,10 +49,15 @@ impl Request {
     }
 
     pub fn unmap(domain: u32, span: Span<Iova>) -> Self {
+        Self::unmap_all(domain, (span.start.0, span.last().0))
+    }
+
+    /// Of all between two addresses, the last one included.
+    pub fn unmap_all(domain: u32, (first, last): (u64, u64)) -> Self {
         let mut this = Self::new("UNMAP", request::T_UNMAP, unmap::BYTES);
         unmap::DOMAIN.set(&mut this.words, domain.into());
-        unmap::VIRT_START.set(&mut this.words, span.start.0);
-        unmap::VIRT_END.set(&mut this.words, span.last().0);
+        unmap::VIRT_START.set(&mut this.words, first);
+        unmap::VIRT_END.set(&mut this.words, last);
         this
     }
 

@@ -366,7 +366,11 @@ impl<P: Platform> RequestQueue<P> {
             let slot = used.head as usize / 2;
             let is_head = used.head.is_multiple_of(2) && slot < state.slots.len();
             let was = if is_head { state.slots[slot] } else { Slot::Free };
-            let answer = if used.bytes == 0 { Answer::Unwritten } else { self.answer(slot, is_head) };
+            let answer = match self.answer(slot, is_head) {
+                // Some devices (cloud-hypervisor) write why they reject, and count no byte of it. Success has to be counted.
+                answer if used.bytes == 0 && answer.is_ok() => Answer::Unwritten,
+                answer => answer,
+            };
             let now = match was {
                 Slot::Free | Slot::Done(_) => {
                     state.broken = Some("the used ring names a buffer that the device does not have");

@@ -60,6 +60,12 @@ pub struct VirtioIommuConfig {
     pub coherent: bool,
     /// FEATURES_OK does not stay set.
     pub refuses_features: bool,
+    /// A reset by the driver forgets neither domains nor who is attached, against §2.4; QEMU 10 and cloud-hypervisor do so.
+    pub keeps_domains: bool,
+    /// What is rejected comes back with its status, and with a length of zero; cloud-hypervisor does so.
+    pub rejects_uncounted: bool,
+    /// The bytes of a range are counted in 64 bits: one of 2^64 is rejected; cloud-hypervisor does so.
+    pub counts_in_64_bits: bool,
 }
 
 impl Default for VirtioIommuConfig {
@@ -92,6 +98,9 @@ impl Default for VirtioIommuConfig {
             eager_detach: true,
             coherent: true,
             refuses_features: false,
+            keeps_domains: false,
+            rejects_uncounted: false,
+            counts_in_64_bits: false,
         }
     }
 }

@@ -80,6 +80,8 @@ impl Unit {
     }
 
     fn answer(&mut self, work: &Work, reply: Reply) {
+        let uncounted = self.config.rejects_uncounted
+            && matches!(reply, Reply::Status(code) | Reply::Properties(_, code) if code != status::OK);
         let bytes = match reply {
             Reply::Unwritten => Vec::new(),
             Reply::Status(status) => {
@@ -93,6 +95,7 @@ impl Unit {
             }
         };
         let written = self.scatter(&work.chain, &bytes).unwrap_or(0);
+        let written = if uncounted { 0 } else { written };
         match self.trick.take() {
             Some(Trick::UsedId(id)) => self.publish(0, id, written, 1),
             Some(Trick::IndexAhead(by)) => self.publish(0, work.chain.head.into(), written, by),
@@ -312,6 +315,9 @@ impl Unit {
         if known.bypass {
             self.violation(SECTION, "UNMAP on a domain that passes everything through");
             return status::INVAL;
+        }
+        if self.config.counts_in_64_bits && (end - start).checked_add(1).is_none() {
+            return status::RANGE;
         }
         let concerned = |(at, mapping): &(&u64, &Mapping)| **at <= end && mapping.end >= start;
         if known.mappings.iter().filter(concerned).any(|(at, mapping)| *at < start || mapping.end > end) {

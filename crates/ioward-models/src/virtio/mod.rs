@@ -9,6 +9,10 @@
 //! * ATTACH of an attached endpoint detaches it first, and a rejected one may have done that
 //!   ([`VirtioIommuConfig::eager_detach`]); or it is not supported ([`VirtioIommuConfig::moves_endpoints`]).
 //! * Its bypass field keeps its value over a reset (§5.13.4.2).
+//! * Against the text, as devices there are: a reset may forget neither domains nor who is attached
+//!   ([`VirtioIommuConfig::keeps_domains`]), a rejection may come back with a length of zero
+//!   ([`VirtioIommuConfig::rejects_uncounted`]), and the whole range may be refused
+//!   ([`VirtioIommuConfig::counts_in_64_bits`]).
 //! * Where no buffer is in the event queue, a report is dropped (§5.13.6.9).
 //!
 //! A file for each concern: [`config`], `transport` (status, features, queues, configuration), `mmio`, `pci`, `queue` (the

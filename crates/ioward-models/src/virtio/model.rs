@@ -191,7 +191,7 @@ impl VirtioIommuModel {
     }
 
     /// Sets the status, features and domains as an earlier owner left them: endpoints on domains with one mapping of
-    /// everything to itself.
+    /// the lower half of all addresses to itself.
     pub fn preset(&self, status: u8, accepted: u64, attached: &[SourceId]) {
         let mut unit = self.unit();
         unit.registers.status = status;
@@ -199,11 +199,17 @@ impl VirtioIommuModel {
         for source in attached {
             let domain = super::unit::Domain::default();
             unit.domains.insert(source.0, domain);
-            let mapping = super::unit::Mapping { end: u64::MAX, to: 0, flags: 3 };
+            let mapping = super::unit::Mapping { end: u64::MAX >> 1, to: 0, flags: 3 };
             unit.domains.entry(source.0).or_default().mappings.insert(0, mapping);
             let endpoint = super::unit::Endpoint { domain: Some(source.0), probed: true };
             unit.endpoints.insert(source.0, endpoint);
         }
+    }
+
+    /// Makes the domain that somebody left an endpoint on pass everything.
+    pub fn preset_bypass(&self, source: SourceId) {
+        let mut unit = self.unit();
+        unit.domains.insert(source.0, super::unit::Domain { bypass: true, ..Default::default() });
     }
 
     /// Reports every mapping that leads to memory which is not allocated. To be called when software owes no unmap.

@@ -81,8 +81,10 @@ impl Unit {
         self.registers.interrupt_status = 0;
         self.queues = [Queue::default(), Queue::default()];
         self.work.clear();
-        self.domains.clear();
-        self.endpoints.clear();
+        if !self.config.keeps_domains {
+            self.domains.clear();
+            self.endpoints.clear();
+        }
     }
 
     pub fn offered(&self, half: u32) -> u32 {

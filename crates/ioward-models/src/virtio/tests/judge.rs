@@ -160,6 +160,17 @@ fn a_reset_detaches_and_keeps_the_bypass_field() {
 }
 
 #[test]
+fn a_device_that_keeps_its_domains_has_them_after_a_reset() {
+    let rig = Rig::new(VirtioIommuConfig { keeps_domains: true, ..VirtioIommuConfig::default() });
+    rig.probe(8);
+    assert_eq!(rig.attach(1, 8, 0), Some(0));
+    assert_eq!(rig.map(1, 0x1000, 0x1fff, rig.queues[0].phys().0, 3), Some(0));
+    rig.register(0x70, 0);
+    assert_eq!((rig.model.counts(), rig.model.accepted()), ((1, 1), 0));
+    assert_eq!(rig.goes(8, 0x1000, Access::Read), Some(rig.queues[0].phys().0));
+}
+
+#[test]
 fn pci_fields_have_their_own_widths() {
     let rig = Rig::cold(VirtioIommuConfig::default());
     let common = PciFace::new(rig.model.clone(), PciStructure::Common);
