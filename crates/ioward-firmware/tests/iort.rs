@@ -401,3 +401,28 @@ fn mappings_outside_their_node_are_not_followed() {
     assert_eq!(with(smmu + 8, 1), (outside(smmu + 68, 20, 0), broken, 1));
     assert_eq!(with(smmu + 8, 0), (vec![], None, 1));
 }
+
+/// Each of very many mappings asks for all of an SMMU's, and each of those for its node.
+#[test]
+fn a_table_that_takes_too_long_to_follow_is_left_out_whole() {
+    let build = |roots: u32, inner: u32| {
+        let mut table = IortBuilder::new();
+        let its = table.its(&[0]);
+        let on: Vec<_> = (0..inner).map(|id| [id, 0, id, its, 0]).collect();
+        let smmu = table.smmu_v3(0x1000_0000, 0, 0, 0, &on);
+        for segment in 0..roots {
+            let mappings: Vec<_> = (0..3000).map(|id| [id, 0, id, smmu, 0]).collect();
+            table.root(segment, 3, &mappings);
+        }
+        table.build()
+    };
+    let sane = build(2, 3);
+    let facts = read(&sane);
+    assert_eq!((problems(&facts), iommus(&facts).len(), scopes(&facts).len()), (vec![], 1, 6002));
+
+    let hostile = build(16, 3000);
+    let facts = read(&hostile);
+    let [Fact::Problem(problem)] = facts[..] else { panic!("{} facts", facts.len()) };
+    assert!(matches!(problem.cause, Cause::Effort { steps, most } if steps > most), "{problem}");
+    assert_eq!(problem.severity(), Severity::Broken);
+}

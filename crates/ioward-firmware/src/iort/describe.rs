@@ -2,7 +2,7 @@
 
 use super::{
     mapping::{Bad, Mapping, mappings},
-    node::{Body, Iort, NamedComponent, Node, Rmr, RootComplex, SmmuV3},
+    node::{Body, IdMapping, Iort, NamedComponent, Node, Rmr, RmrDescriptor, RootComplex, SmmuV3},
 };
 use crate::acpi;
 use ioward_types::{
@@ -24,10 +24,19 @@ const MODEL_CN99XX: u32 = 2;
 /// The granularity of a reserved memory range (DEN 0049, table 18).
 const RMR_GRANULE: u64 = 0x1_0000;
 
+/// How many steps the mappings of a table may need to be followed, about a second's worth. The largest machines need a
+/// hundredth.
+const MOST_STEPS: u64 = 1 << 30;
+
 /// Delivers what an IORT says. A table that cannot be read at all delivers one problem.
 pub fn facts<'a>(bytes: &'a [u8], sink: &mut dyn FnMut(Fact<'a>)) {
     match acpi::open(bytes, Table::Iort, b"IORT", Iort::LEAST, sink) {
-        Ok(raw) => Walk { table: Iort(raw), sink }.table(),
+        Ok(raw) => {
+            let mut walk = Walk { table: Iort(raw), sink };
+            if walk.is_affordable() {
+                walk.table();
+            }
+        }
         Err(problem) => sink(Fact::Problem(problem)),
     }
 }
@@ -39,6 +48,34 @@ struct Walk<'a, 's> {
 }
 
 impl<'a> Walk<'a, '_> {
+    /// Whether following every mapping stays within [`MOST_STEPS`]. To find where a mapping leads is a walk over the nodes;
+    /// a device's mapping asks it for every mapping of its SMMU too, and one of an RMR for every range. Where that is too
+    /// much, nothing of the table is believed.
+    fn is_affordable(&mut self) -> bool {
+        let (mut nodes, mut single, mut through, mut pairs, mut widest) = (0_u64, 0_u64, 0_u64, 0_u64, 0_u64);
+        for node in self.table.nodes() {
+            // No more than lie inside the node are followed.
+            let own = u64::from(node.mapping_count().min(node.raw.len() / IdMapping::BYTES));
+            nodes += 1;
+            pairs += own * own;
+            match node.body() {
+                Body::Smmu(_) | Body::SmmuV3(_) => widest = widest.max(own),
+                Body::Rmr(rmr) => {
+                    single +=
+                        own * u64::from(rmr.descriptor_count().min(node.raw.len() / RmrDescriptor::BYTES));
+                }
+                _ => through += own,
+            }
+            single += own;
+        }
+        let walks = through.saturating_mul(widest).saturating_add(single);
+        let steps = walks.saturating_mul(nodes).saturating_add(pairs);
+        if steps > MOST_STEPS {
+            self.problem(0, "IORT", Cause::Effort { steps, most: MOST_STEPS });
+        }
+        steps <= MOST_STEPS
+    }
+
     fn table(&mut self) {
         let (mut seen, mut end) = (0, self.table.node_offset());
         if end < Iort::LEAST || (end >= self.table.0.len() && self.table.node_count() != 0) {
@@ -275,11 +312,12 @@ impl<'a> Walk<'a, '_> {
         }
         // What the SMMU maps on: its input IDs are this mapping's output IDs.
         for inner in mappings(&self.table, &target).filter_map(Result::ok) {
-            let group = self.table.node(inner.to);
-            if inner.single || !matches!(self.target(&group), Some(Body::ItsGroup(_))) {
+            if inner.single {
                 continue;
             }
-            if let Some(through) = inner.within(mapping.output, mapping.last_output()) {
+            let Some(through) = inner.within(mapping.output, mapping.last_output()) else { continue };
+            let group = self.table.node(inner.to);
+            if matches!(self.target(&group), Some(Body::ItsGroup(_))) {
                 let first = mapping.first + (through.first - mapping.output);
                 let last = mapping.first + (through.last - mapping.output);
                 let part = Mapping { first, last, output: through.output, ..*mapping };
@@ -300,7 +338,7 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn rmr(&mut self, node: &Node<'a>, rmr: &Rmr<'a>) {
-        let needs = u64::from(rmr.descriptor_count()) * u64::from(super::node::RmrDescriptor::BYTES);
+        let needs = u64::from(rmr.descriptor_count()) * u64::from(RmrDescriptor::BYTES);
         let has = node.raw.len().saturating_sub(rmr.descriptor_offset());
         if needs > has.into() {
             let needs = u32::try_from(needs).unwrap_or(u32::MAX);

@@ -185,6 +185,13 @@ pub enum Cause {
         /// What.
         what: &'static str,
     },
+    /// To follow what it says would take too long; nothing of it was followed.
+    Effort {
+        /// The steps that it would take, at most.
+        steps: u64,
+        /// The most that are taken.
+        most: u64,
+    },
 }
 
 impl fmt::Display for Cause {
@@ -210,6 +217,9 @@ impl fmt::Display for Cause {
             Self::Misaligned { found, unit } => write!(f, "{found:#x} is no multiple of {unit:#x}"),
             Self::Empty => f.write_str("covers nothing"),
             Self::Missing { what } => write!(f, "lacks {what}"),
+            Self::Effort { steps, most } => {
+                write!(f, "would take up to {steps} steps to follow, more than {most}, and was left out")
+            }
         }
     }
 }

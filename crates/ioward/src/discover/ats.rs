@@ -10,15 +10,16 @@ use ioward_types::describe::{AtsRule, Devices, Fact, Traits};
 /// ATC_REQUIRED of a SIDP device scope.
 const ATC_REQUIRED: u8 = 1 << 4;
 
-/// What the tables of a machine, of which only a DMAR has such rules, add to what is known of a function behind VT-d. A device that SATC names may use ATS; one
-/// below a port needs a root port above it that ATSR names; a built-in device that no table names may too.
+/// What the tables of a machine, of which only a DMAR has such rules, add to what is known of a function behind VT-d. A
+/// device that SATC names may use ATS; one below a port needs a root port above it that ATSR names; a built-in device that
+/// no table names may too.
 pub fn of_dmar(facts: &Facts<'_>, paths: &Paths, function: &BusFunction) -> Traits {
     // What no table can name (behind a VMD controller) no table allows.
     let mut traits = Traits { ats: Some(false), ..Traits::default() };
     let issuers = issuers(function);
     let Some(own) = issuers.last().copied() else { return traits };
     let (mut port, mut cache) = (false, false);
-    for (_, _, fact) in facts.iter() {
+    for (_, _, fact) in facts.beside_scopes() {
         let Fact::Ats(ats) = fact else { continue };
         let is_rest = matches!(ats.devices, Devices::PciRest { segment } if segment == own.segment);
         let is_named = paths.position(&below(&ats.devices, ats.rule), own, &issuers).is_some();

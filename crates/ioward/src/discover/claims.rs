@@ -7,7 +7,11 @@ use super::{
     paths::{Paths, issuers},
     report::Report,
 };
-use alloc::{collections::BTreeMap, string::ToString, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    string::ToString,
+    vec::Vec,
+};
 use ioward_core::device::Source;
 use ioward_types::{
     IommuId, SourceId,
@@ -112,10 +116,14 @@ impl<'a> Claims<'a> {
 
     /// Reports the scopes that name a single function which is not there.
     pub fn report_absent(&self, bus: &Bus, reports: &mut Vec<Report>) {
-        let is_there = |wanted: PciFunction| {
-            let functions = &mut bus.functions.iter();
-            functions.any(|function| function.at == Some(wanted) || function.requesters.contains(&wanted))
-        };
+        let there: BTreeSet<PciFunction> = bus
+            .functions
+            .iter()
+            .flat_map(|function| function.at.iter().chain(&function.requesters))
+            .copied()
+            .collect();
+        let segments: BTreeSet<u16> =
+            bus.functions.iter().filter_map(|function| Some(function.at?.segment)).collect();
         for claim in &self.list {
             let (segment, wanted) = match claim.devices {
                 Devices::Pci { segment, first, last, mask: 0xffff } if first == last => {
@@ -124,7 +132,7 @@ impl<'a> Claims<'a> {
                 Devices::PciPath { segment, bus, path, .. } => (segment, self.paths.end(segment, bus, path)),
                 _ => continue,
             };
-            if bus.knows(segment) && !wanted.is_some_and(is_there) {
+            if segments.contains(&segment) && !wanted.is_some_and(|wanted| there.contains(&wanted)) {
                 let device = claim.devices.to_string();
                 reports.push(Report::NotThere { table: claim.table, at: claim.at, device });
             }

@@ -9,6 +9,8 @@ use ioward_types::describe::{Devices, Fact, Sources, Table};
 pub struct Facts<'a> {
     /// Each with the number of its table, since node ids mean nothing outside their table.
     list: Vec<(usize, Table, Fact<'a>)>,
+    /// Those of the list that are neither scopes nor problems: what every device is compared with.
+    beside: Vec<usize>,
     tables: usize,
 }
 
@@ -22,7 +24,7 @@ impl<'a> Facts<'a> {
     pub fn read(&mut self, table: Table, bytes: &'a [u8]) {
         let number = self.tables;
         self.tables += 1;
-        ioward_firmware::facts(table, bytes, &mut |fact| self.list.push((number, table, fact)));
+        ioward_firmware::facts(table, bytes, &mut |fact| self.keep(number, table, fact));
     }
 
     /// Reads a table of whatever kind its first bytes say; none, and nothing read, if they say none that describes
@@ -35,12 +37,27 @@ impl<'a> Facts<'a> {
 
     /// Adds a fact that no table says, as one of the table read last.
     pub fn push(&mut self, table: Table, fact: Fact<'a>) {
-        self.list.push((self.tables.saturating_sub(1), table, fact));
+        self.keep(self.tables.saturating_sub(1), table, fact);
+    }
+
+    fn keep(&mut self, number: usize, table: Table, fact: Fact<'a>) {
+        if !matches!(fact, Fact::Scope(_) | Fact::Problem(_)) {
+            self.beside.push(self.list.len());
+        }
+        self.list.push((number, table, fact));
     }
 
     /// The facts, each with the number of its table (in the order of reading) and the table's kind.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Table, &Fact<'a>)> {
         self.list.iter().map(|(number, table, fact)| (*number, *table, fact))
+    }
+
+    /// The facts that are neither scopes, of which a table can have very many, nor problems.
+    pub(super) fn beside_scopes(&self) -> impl Iterator<Item = (usize, Table, &Fact<'a>)> {
+        self.beside
+            .iter()
+            .filter_map(|index| self.list.get(*index))
+            .map(|(number, table, fact)| (*number, *table, fact))
     }
 
     /// Tells a topology which functions use another requester ID of their own bus too, by firmware's word (alias entries of

@@ -10,7 +10,7 @@ use super::{
     report::Report,
 };
 use alloc::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     format,
     string::{String, ToString},
     vec::Vec,
@@ -19,7 +19,7 @@ use ioward_core::device::{PasidDenied, PasidOffer, Source};
 use ioward_pci::{Topology, groups::Policy};
 use ioward_types::{
     IommuId,
-    describe::{Devices, Fact, Table, Traits},
+    describe::{Devices, Fact, PciFunction, Table, Traits},
 };
 
 /// Reads tables of any kinds, tells the topology what they know of it, groups it and joins the two. Bytes that are no table
@@ -53,16 +53,23 @@ pub fn join(facts: &Facts<'_>, bus: &Bus) -> Machine {
             _ => {}
         }
     }
+    let by_place: BTreeMap<PciFunction, usize> = bus
+        .functions
+        .iter()
+        .enumerate()
+        .rev()
+        .filter_map(|(index, function)| Some((function.at?, index)))
+        .collect();
     for (_, unit) in &mut units {
-        link(unit, bus, &mut machine.reports);
+        link(unit, &by_place, bus, &mut machine.reports);
     }
     let claims = Claims::new(facts, &units, bus, &mut machine.reports);
     machine.iommus = units.into_iter().map(|(_, unit)| unit).collect();
 
+    // An IOMMU's own requests are not translated: it is no device.
+    let are_iommus: BTreeSet<PciFunction> = machine.iommus.iter().filter_map(|unit| unit.function).collect();
     for (index, function) in bus.functions.iter().enumerate() {
-        // An IOMMU's own requests are not translated: it is no device.
-        let is_iommu =
-            function.at.is_some() && machine.iommus.iter().any(|unit| unit.function == function.at);
+        let is_iommu = function.at.is_some_and(|at| are_iommus.contains(&at));
         if !is_iommu {
             pci_device(facts, &claims, &mut machine, index, function);
         }
@@ -101,9 +108,9 @@ fn unit(id: IommuId, table: Table, fact: &Fact<'_>) -> Option<Unit> {
 }
 
 /// Finds the function that an IOMMU is. One that has no other registers cannot do without it.
-fn link(unit: &mut Unit, bus: &Bus, reports: &mut Vec<Report>) {
+fn link(unit: &mut Unit, by_place: &BTreeMap<PciFunction, usize>, bus: &Bus, reports: &mut Vec<Report>) {
     let Some(wanted) = unit.function else { return };
-    unit.on_bus = bus.functions.iter().position(|function| function.at == Some(wanted));
+    unit.on_bus = by_place.get(&wanted).copied();
     if unit.on_bus.is_none() && unit.registers.is_none() && bus.knows(wanted.segment) {
         let (table, at) = unit.described;
         reports.push(Report::NotThere { table, at, device: unit.name.clone() });
@@ -171,18 +178,31 @@ fn pci_device<'a>(
 
 /// Platform devices, each once however many scopes name it.
 fn platform_devices<'a>(facts: &Facts<'a>, claims: &Claims<'a>, machine: &mut Machine) {
+    // Scopes that mean the same have the same name, so that only those need be compared.
+    let mut by_name: BTreeMap<(usize, String), Vec<usize>> = BTreeMap::new();
     for (index, claim) in claims.list.iter().enumerate() {
-        let words = (claim.from, claim.devices);
-        let is_same = |other: &super::claims::Claim<'_>| {
-            other.enabled && other.from == words.0 && regions::same(&words.1, &other.devices)
-        };
-        if !claim.enabled || !is_same(claim) || claims.list[..index].iter().any(is_same) {
-            continue;
+        if claim.enabled && regions::same(&claim.devices, &claim.devices) {
+            by_name.entry((claim.from, claim.devices.to_string())).or_default().push(index);
         }
+    }
+    let mut firsts = Vec::new();
+    for mut indices in by_name.into_values() {
+        while let Some(first) = indices.first().copied() {
+            let is_same =
+                |index: &usize| regions::same(&claims.list[first].devices, &claims.list[*index].devices);
+            let (same, others) = indices.iter().copied().partition(is_same);
+            firsts.push((first, same));
+            indices = others;
+        }
+    }
+    firsts.sort_unstable_by_key(|(first, _): &(usize, Vec<usize>)| *first);
+    for (index, same) in firsts {
+        let claim = &claims.list[index];
+        let words = (claim.from, claim.devices);
         let name = claim.devices.to_string();
         let mut verdict = Verdict::default();
-        for other in claims.list[index..].iter().filter(|other| is_same(other)) {
-            verdict.add(other, 0, &name, &mut machine.reports);
+        for other in same {
+            verdict.add(&claims.list[other], 0, &name, &mut machine.reports);
         }
         let special = match claim.devices {
             Devices::IoApic { id } => Some(SpecialKind::IoApic(id)),

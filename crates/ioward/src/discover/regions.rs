@@ -52,13 +52,13 @@ pub fn apply<'a>(
     reports: &mut Vec<Report>,
 ) {
     let mut doorbells = BTreeMap::new();
-    for (from, _, fact) in facts.iter() {
+    for (from, _, fact) in facts.beside_scopes() {
         if let Fact::Doorbell(doorbell) = fact {
             doorbells.insert((from, doorbell.controller), (doorbell.span, doorbell.isolates));
         }
     }
     let mut isolates = Vec::new();
-    for (from, table, fact) in facts.iter() {
+    for (from, table, fact) in facts.beside_scopes() {
         match fact {
             Fact::Reserved(reserved) if concerns(from, reserved, claims, named, device) => {
                 region(reserved, named.outgrows && table == Table::Dmar, device, reports);
