@@ -68,6 +68,27 @@ fn a_snapshot_is_a_machine_and_nothing_is_written_over() {
 }
 
 #[test]
+fn map_and_snapshot_tell_what_they_wrote() {
+    let sys = sysfs("told");
+    for (command, file) in [("map", "machine.html"), ("snapshot", "machine.json")] {
+        let file = folder(&format!("told-{command}")).join(file).display().to_string();
+        let (code, told_so) = json(&[command, &sys, "-o", &file, "--json"]);
+        assert_eq!((code, told_so["version"].as_u64()), (0, Some(1)), "{told_so:#}");
+        assert_eq!(told_so["file"], file.as_str());
+        assert_eq!(told_so["bytes"].as_u64(), Some(fs::metadata(&file).unwrap().len()));
+        assert_eq!(told_so["functions"].as_u64(), Some(4));
+        let groups = json(&["groups", &sys, "--json"]).1["groups"].as_array().unwrap().len();
+        match command {
+            "map" => assert_eq!(told_so["groups"]["linux"].as_u64(), Some(groups as u64)),
+            _ => assert!(told_so["removed"].is_array(), "{told_so:#}"),
+        }
+        // Standard output cannot have both.
+        let both = ioward(&[command, &sys, "-o", "-", "--json"]);
+        assert_eq!((both.status.code(), text(&both)), (Some(1), String::new()));
+    }
+}
+
+#[test]
 fn what_if_bits_split_and_join_groups_and_say_why() {
     let sys = sysfs("bits");
     let (code, joined) = json(&["whatif", &sys, "--set-acs", "00:01.0=-RR", "--json"]);

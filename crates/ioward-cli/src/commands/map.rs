@@ -1,13 +1,13 @@
 //! `ioward map`: one page that shows a machine's fabric, its groups under both policies, and why they are so.
 
-use super::{BROKEN, UNWRITTEN, machine};
+use super::{BROKEN, UNWRITTEN, json::Head, machine};
 use crate::{
     map::{self, Subject, View, Words},
     show::output,
 };
 use clap::Args;
 use ioward::{
-    discover::Place,
+    discover::{self, Place},
     pci::groups::{Fabric, Grouping, Linux, Policy},
     pci::topology::Index,
 };
@@ -15,6 +15,7 @@ use ioward_host::{
     Machine, Origin,
     names::{self, Names},
 };
+use serde::Serialize;
 use std::{
     collections::BTreeMap,
     io,
@@ -49,14 +50,42 @@ pub struct Arguments {
     /// Write over a file that is there already
     #[arg(long)]
     force: bool,
+    /// Tell what was written as JSON, of the shape that docs/json.md describes
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    head: Head,
+    file: String,
+    bytes: usize,
+    functions: usize,
+    iommus: usize,
+    groups: Counts,
+}
+
+/// How many groups there are under each policy.
+#[derive(Serialize)]
+struct Counts {
+    linux: usize,
+    fabric: usize,
 }
 
 /// Runs it.
 pub fn run(arguments: &Arguments) -> io::Result<u8> {
     let Some(machine) = machine(arguments.path.as_deref()) else { return Ok(BROKEN) };
     let groupings = [Linux.groups(&machine.topology), Fabric::default().groups(&machine.topology)];
-    let page = draw(&machine, &groupings);
+    let found = machine.discover(&Linux);
+    let iommus = found.iommus.len();
+    let page = draw(&machine, &found, &groupings);
     if arguments.output == Path::new("-") {
+        if arguments.json {
+            eprintln!("ioward: the page and --json cannot both be written to standard output");
+            return Ok(UNWRITTEN);
+        }
         output::text(&page)?;
         return Ok(0);
     }
@@ -66,6 +95,17 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
     }
     let [linux, fabric] = groupings.map(|grouping| grouping.groups.len());
     let functions = machine.topology.functions().len();
+    if arguments.json {
+        output::json(&Document {
+            head: Head::of(&machine),
+            file: arguments.output.display().to_string(),
+            bytes: page.len(),
+            functions,
+            iommus,
+            groups: Counts { linux, fabric },
+        })?;
+        return Ok(0);
+    }
     output::text(&format!(
         "{}: {functions} functions, {linux} groups under linux, {fabric} under fabric\n",
         arguments.output.display()
@@ -74,8 +114,7 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
 }
 
 /// The page of a machine.
-fn draw(machine: &Machine, groupings: &[Grouping; 2]) -> String {
-    let found = machine.discover(&Linux);
+fn draw(machine: &Machine, found: &discover::Machine, groupings: &[Grouping; 2]) -> String {
     let mut served: BTreeMap<Index, usize> = BTreeMap::new();
     for device in &found.devices {
         // The bus has the topology's order.

@@ -1,8 +1,9 @@
 //! `ioward snapshot`: all that is needed to study a machine elsewhere, in one file.
 
-use super::{BROKEN, UNWRITTEN, machine};
+use super::{BROKEN, UNWRITTEN, json::Head, machine};
 use crate::show::output;
 use clap::Args;
+use serde::Serialize;
 use std::{io, path::PathBuf};
 
 /// Shown below its help.
@@ -33,6 +34,28 @@ pub struct Arguments {
     /// Write over a file that is there already
     #[arg(long)]
     force: bool,
+    /// Tell what was written as JSON, of the shape that docs/json.md describes
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document {
+    #[serde(flatten)]
+    head: Head,
+    file: String,
+    bytes: usize,
+    functions: usize,
+    tables: usize,
+    removed: Vec<Removed>,
+}
+
+/// What was taken out, and how often.
+#[derive(Serialize)]
+struct Removed {
+    what: String,
+    times: usize,
 }
 
 /// Runs it.
@@ -46,12 +69,30 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
         }
     };
     if arguments.output.as_os_str() == "-" {
+        if arguments.json {
+            eprintln!("ioward: the snapshot and --json cannot both be written to standard output");
+            return Ok(UNWRITTEN);
+        }
         output::text(&text)?;
     } else if let Err(error) = output::file(&arguments.output, text.as_bytes(), arguments.force) {
         eprintln!("ioward: {error}");
         return Ok(UNWRITTEN);
     }
     let (functions, tables) = (machine.records.len(), machine.tables.len());
+    if arguments.json {
+        output::json(&Document {
+            head: Head::of(&machine),
+            file: arguments.output.display().to_string(),
+            bytes: text.len(),
+            functions,
+            tables,
+            removed: removed
+                .into_iter()
+                .map(|(what, times)| Removed { what: what.to_string(), times })
+                .collect(),
+        })?;
+        return Ok(0);
+    }
     eprintln!("ioward: {}: {functions} functions, {tables} tables", machine.origin);
     for (what, times) in removed {
         eprintln!("ioward: taken out: {what} ({times})");
