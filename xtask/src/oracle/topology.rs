@@ -29,7 +29,7 @@ pub const PLAIN: &[&str] = &[
     "qemu-xhci",
     "virtio-rng-pci",
     "virtio-net-pci",
-    "virtio-balloon-pci",
+    "virtio-serial-pci",
     "nec-usb-xhci",
     "ich9-ahci",
     "pci-testdev",
