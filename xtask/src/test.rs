@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is tested, in the order in which it fails fastest.
 
 use crate::{
-    browser, cov, fuzz, mutate, qemu, runs,
+    browser, cov, fuzz, mutate, oracle, qemu, runs,
     sanitize::{self, count},
     setup,
     shell::{cargo, root, show},
@@ -14,7 +14,7 @@ type Step = (&'static str, fn(&mut Tally));
 
 /// Runs all steps, whatever fails.
 pub fn run(tally: &mut Tally) {
-    let steps: [Step; 14] = [
+    let steps: [Step; 15] = [
         ("setup", setup::run),
         ("formatting", formatting),
         ("lints", lints),
@@ -25,6 +25,7 @@ pub fn run(tally: &mut Tally) {
         ("loom", sanitize::loom),
         ("asan", sanitize::asan),
         ("qemu", |tally| qemu::run(tally, "")),
+        ("oracle", oracle::few),
         ("mutated rules", mutate::rules),
         ("dropped commands", mutate::commands),
         ("fuzz", |tally| fuzz::run(tally, 10)),

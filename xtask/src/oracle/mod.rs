@@ -30,4 +30,4 @@ mod shrink;
 mod topology;
 
 pub use initramfs::Archive;
-pub use run::command;
+pub use run::{command, few};
