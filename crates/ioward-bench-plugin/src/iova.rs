@@ -1,0 +1,104 @@
+//! The IOVA allocator, once with each kind of pin.
+
+use crate::{
+    abi::{Iovas, List, Services},
+    platform::{Bench, Flags, Free, Pinning, cpu},
+};
+use ioward_iova::IovaAllocator;
+use ioward_types::{Iova, Span};
+use std::{
+    ffi::{CStr, c_uint, c_void},
+    ptr,
+};
+
+/// An allocator takes no pages.
+static NO_PAGES: Services = {
+    extern "C" fn none() -> *mut c_void {
+        ptr::null_mut()
+    }
+    extern "C" fn nothing(_: *mut c_void) {}
+    Services { alloc_page: none, free_page: nothing, virtual_offset: 0 }
+};
+
+/// IOVAs of 48 bits: what an IOMMU with four levels translates.
+const APERTURE: u64 = 1 << 48;
+
+struct Domain<P: Pinning> {
+    allocator: IovaAllocator<Bench<P>>,
+    shift: u32,
+}
+
+extern "C" fn create<P: Pinning>(granule: u64, first: u64) -> *mut c_void {
+    cpu::set_if_none();
+    let aperture = Span { start: Iova(first * granule), bytes: APERTURE - first * granule };
+    match IovaAllocator::new(Bench::<P>::new(&NO_PAGES), aperture, granule) {
+        Ok(allocator) => {
+            Box::into_raw(Box::new(Domain { allocator, shift: granule.trailing_zeros() })).cast()
+        }
+        Err(error) => {
+            eprintln!("ioward: IOVAs with a granule of {granule:#x}: {error}");
+            ptr::null_mut()
+        }
+    }
+}
+
+/// # Safety
+/// `domain` comes from `create` with the same pin and has not been destroyed.
+#[inline(always)]
+unsafe fn of<'a, P: Pinning>(domain: *mut c_void) -> &'a Domain<P> {
+    // SAFETY: as promised by the caller.
+    unsafe { &*domain.cast::<Domain<P>>() }
+}
+
+extern "C" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
+    // SAFETY: the harness hands in what `create` gave.
+    let Domain { allocator, shift } = unsafe { of::<P>(domain) };
+    let limit = Iova((limit << shift) | ((1 << shift) - 1));
+    // As an address space asks.
+    allocator.alloc(pages << shift, 1 << shift, limit).map_or(0, |span| span.start.0 >> shift)
+}
+
+extern "C" fn free<P: Pinning>(domain: *mut c_void, page: u64, pages: u64) {
+    // SAFETY: as in `alloc`.
+    let Domain { allocator, shift } = unsafe { of::<P>(domain) };
+    let span = Span { start: Iova(page << shift), bytes: pages << shift };
+    if let Err(error) = allocator.free(span) {
+        eprintln!("ioward: {error}");
+        std::process::abort();
+    }
+}
+
+extern "C" fn destroy<P: Pinning>(domain: *mut c_void) {
+    // SAFETY: the harness gives up what `create` gave.
+    drop(unsafe { Box::from_raw(domain.cast::<Domain<P>>()) });
+}
+
+extern "C" fn thread_init(number: c_uint) {
+    cpu::set(number as usize);
+}
+
+const fn entry<P: Pinning>(name: &'static CStr) -> Iovas {
+    Iovas {
+        name: name.as_ptr(),
+        create: create::<P>,
+        alloc: alloc::<P>,
+        free: free::<P>,
+        destroy: destroy::<P>,
+        thread_init: Some(thread_init),
+    }
+}
+
+static FREE: Iovas = entry::<Free>(c"ioward IOVA, free pin");
+static FLAGS: Iovas = entry::<Flags>(c"ioward IOVA, flags saved");
+static LIST: List<Iovas, 3> = List([&raw const FREE, &raw const FLAGS, ptr::null()]);
+
+/// Every entry: a list that ends with null.
+#[unsafe(no_mangle)]
+pub extern "C" fn iova_bench_plugin() -> *const *const Iovas {
+    LIST.0.as_ptr()
+}
+
+/// The entries, for tests of our own.
+pub fn entries() -> [&'static Iovas; 2] {
+    [&FREE, &FLAGS]
+}

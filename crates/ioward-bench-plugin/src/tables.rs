@@ -1,0 +1,160 @@
+//! Page tables: one entry for each format, and for the ways of using one that cost something.
+
+use crate::{
+    abi::{List, Services, Tables},
+    platform::{Bench, Free},
+};
+use ioward_pgtable::{AnyTable, MapCause, Options};
+use ioward_types::{Attributes, Format, Iova, PhysAddr, Span, TableConfig};
+use std::{
+    ffi::{CStr, c_int, c_void},
+    ptr,
+};
+
+/// A table, with what a caller of the subsystem would bring to each call.
+struct Domain {
+    table: AnyTable<Bench<Free>>,
+    /// Not a constant to the compiler: an address space is told it with each mapping.
+    how: Attributes,
+}
+
+const EINVAL: c_int = -22;
+const EEXIST: c_int = -17;
+const ENOMEM: c_int = -12;
+
+fn create(services: *const Services, sizes: u64, config: TableConfig) -> *mut c_void {
+    // SAFETY: the harness's services are a static.
+    let services: &'static Services = unsafe { &*services };
+    let config = TableConfig { page_sizes: sizes, ..config };
+    match AnyTable::with(Bench::new(services), &config, Options::default()) {
+        Ok(table) => {
+            let how = std::hint::black_box(Attributes::READ_WRITE);
+            Box::into_raw(Box::new(Domain { table, how })).cast()
+        }
+        Err(error) => {
+            eprintln!("ioward: {config:?}: {error}");
+            ptr::null_mut()
+        }
+    }
+}
+
+/// # Safety
+/// `domain` comes from `create` and has not been destroyed.
+#[inline(always)]
+unsafe fn of<'a>(domain: *mut c_void) -> &'a Domain {
+    // SAFETY: as promised by the caller.
+    unsafe { &*domain.cast::<Domain>() }
+}
+
+extern "C" fn map(domain: *mut c_void, at: u64, to: u64, size: u64, count: u64, mapped: *mut u64) -> c_int {
+    // SAFETY: the harness hands in what `create` gave.
+    let domain = unsafe { of(domain) };
+    let bytes = size.wrapping_mul(count);
+    // SAFETY: no device walks the table; the harness's threads have ranges of their own.
+    match unsafe { domain.table.map(Iova(at), Span { start: PhysAddr(to), bytes }, domain.how) } {
+        Ok(()) => {
+            // SAFETY: the harness's own.
+            unsafe { *mapped += bytes };
+            0
+        }
+        Err(error) => match error.cause {
+            MapCause::Exists(_) => EEXIST,
+            MapCause::NoMemory(_) => ENOMEM,
+            _ => EINVAL,
+        },
+    }
+}
+
+extern "C" fn unmap(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 {
+    // SAFETY: as in `map`.
+    let table = unsafe { &of(domain).table };
+    let Ok(gone) = table.unmap(Span { start: Iova(at), bytes: size.wrapping_mul(count) }) else { return 0 };
+    if gone.tables_went() {
+        // SAFETY: they are this table's, no hardware walks it, and look-ups do not run meanwhile.
+        unsafe { table.free(gone.detached) };
+    }
+    gone.bytes
+}
+
+extern "C" fn iova_to_phys(domain: *mut c_void, at: u64) -> u64 {
+    // SAFETY: as in `map`.
+    unsafe { of(domain) }.table.lookup(Iova(at)).map_or(0, |(to, _, _)| to.0)
+}
+
+extern "C" fn destroy(domain: *mut c_void) {
+    // SAFETY: the harness gives up what `create` gave.
+    let domain = unsafe { Box::from_raw(domain.cast::<Domain>()) };
+    // SAFETY: no hardware walks it.
+    unsafe { domain.table.destroy() };
+}
+
+/// Four levels in every format.
+const FOUR_LEVELS: TableConfig = TableConfig {
+    format: Format::VtdSecond,
+    in_bits: 48,
+    out_bits: 48,
+    page_sizes: 0,
+    coherent: true,
+    dirty: false,
+    snoop: true,
+};
+
+macro_rules! entries {
+    ($($name:literal: $config:expr;)*) => {
+        static ENTRIES: [Tables; COUNT] = [$({
+            extern "C" fn create_this(services: *const Services, sizes: u64) -> *mut c_void {
+                create(services, sizes, $config)
+            }
+            Tables { name: concat!($name, "\0").as_ptr().cast(), create: create_this, map, unmap, iova_to_phys, destroy }
+        },)*];
+        const COUNT: usize = [$($name),*].len();
+    };
+}
+
+const ARM_1: TableConfig = TableConfig { format: Format::ArmStage1, ..FOUR_LEVELS };
+const ARM_2: TableConfig = TableConfig { format: Format::ArmStage2, ..FOUR_LEVELS };
+const AMD_1: TableConfig = TableConfig { format: Format::AmdV1, ..FOUR_LEVELS };
+const AMD_2: TableConfig = TableConfig { format: Format::AmdV2, ..FOUR_LEVELS };
+const VTD_1: TableConfig = TableConfig { format: Format::VtdFirst, ..FOUR_LEVELS };
+const VTD_2: TableConfig = TableConfig { format: Format::VtdSecond, ..FOUR_LEVELS };
+const RISCV_1: TableConfig = TableConfig { format: Format::RiscvFirst, ..FOUR_LEVELS };
+const RISCV_2: TableConfig = TableConfig { format: Format::RiscvSecond, in_bits: 50, ..FOUR_LEVELS };
+
+entries! {
+    "ioward Arm stage 1": ARM_1;
+    "ioward Arm stage 2": ARM_2;
+    "ioward AMD v1": AMD_1;
+    "ioward AMD v2": AMD_2;
+    "ioward VT-d first": VTD_1;
+    "ioward VT-d second": VTD_2;
+    "ioward RISC-V first": RISCV_1;
+    "ioward RISC-V second": RISCV_2;
+    "ioward Arm 1 incoherent": TableConfig { coherent: false, ..ARM_1 };
+    "ioward VT-d 2 incoherent": TableConfig { coherent: false, ..VTD_2 };
+    "ioward Arm 1 dirty": TableConfig { dirty: true, ..ARM_1 };
+    "ioward AMD v1 dirty": TableConfig { dirty: true, ..AMD_1 };
+    "ioward VT-d 2 dirty": TableConfig { dirty: true, ..VTD_2 };
+    "ioward RISC-V 1 dirty": TableConfig { dirty: true, ..RISCV_1 };
+}
+
+static LIST: List<Tables, { COUNT + 1 }> = {
+    let mut list = [ptr::null(); COUNT + 1];
+    let mut index = 0;
+    while index < COUNT {
+        list[index] = &raw const ENTRIES[index];
+        index += 1;
+    }
+    List(list)
+};
+
+/// Every entry: a list that ends with null.
+#[unsafe(no_mangle)]
+pub extern "C" fn pt_bench_plugin() -> *const *const Tables {
+    LIST.0.as_ptr()
+}
+
+/// The entries, for tests of our own.
+pub fn entries() -> impl Iterator<Item = (&'static CStr, &'static Tables)> {
+    // SAFETY: names are literals that end with zero.
+    ENTRIES.iter().map(|entry| (unsafe { CStr::from_ptr(entry.name) }, entry))
+}
