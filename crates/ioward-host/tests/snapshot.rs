@@ -87,6 +87,34 @@ fn nothing_tells_whose_machine_it_is() {
     }
 }
 
+#[test]
+fn what_lies_outside_a_device_trees_blocks_is_not_kept() {
+    let mut plain = Vec::new();
+    tree_with(&mut plain, "compatible", b"maker,board\0");
+    // Behind the end token, in a gap before the strings, and behind the whole.
+    let end = plain.windows(8).position(|words| words == [0, 0, 0, 2, 0, 0, 0, 9]).unwrap() + 8;
+    let mut stuffed = plain.clone();
+    stuffed.splice(end..end, *b"SECRET-ONE..SECRET-TWO..");
+    let grow = |tree: &mut Vec<u8>, at: usize, by: u32| {
+        let word = u32::from_be_bytes(tree[at..at + 4].try_into().unwrap()) + by;
+        tree[at..at + 4].copy_from_slice(&word.to_be_bytes());
+    };
+    grow(&mut stuffed, 4, 24);
+    grow(&mut stuffed, 12, 24);
+    grow(&mut stuffed, 36, 12);
+    stuffed.extend(*b"SECRET-THREE");
+    let mut machine = machine("stuffed");
+    let file = "fdt".to_owned();
+    machine.tables.push(FirmwareTable { kind: Table::DeviceTree, file, bytes: stuffed.clone() });
+    let again = reread("stuffed-again", &snapshot(&machine).unwrap().0).unwrap();
+    let kept = &again.tables.last().unwrap().bytes;
+    assert!(!kept.windows(6).any(|window| window == b"SECRET"), "{kept:02x?}");
+    stuffed[end..end + 24].fill(0);
+    let length = stuffed.len();
+    stuffed[length - 12..].fill(0);
+    assert_eq!(*kept, stuffed);
+}
+
 /// A device tree whose root has one property.
 fn tree_with(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     let padded = |bytes: &[u8]| {
