@@ -57,7 +57,7 @@
 //!             identity: true,
 //!             foreign: true,
 //!             interrupts: false,
-//!             cold_over_running: ColdOverRunning::Aborts,
+//!             cold_over_running: ColdOverRunning::Refused,
 //!             adopts: true,
 //!             faults: FaultFacts::default(),
 //!         }
@@ -78,6 +78,7 @@
 //!             Ok(driver) => Ok(Arc::new(driver)),
 //!             Err(error) => Err(NotUp::new(match error {
 //!                 BringUpError::Absent => Why::Absent,
+//!                 BringUpError::Translating { .. } => Why::Translating,
 //!                 BringUpError::Hung(_) => Why::Hung,
 //!                 BringUpError::NoMemory(_) => Why::NoMemory,
 //!                 _ => Why::Unfit,

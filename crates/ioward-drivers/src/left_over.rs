@@ -8,7 +8,9 @@ use ioward_types::PhysAddr;
 /// `bring_up`.
 #[derive(Clone, Copy)]
 pub enum BringUp<'m> {
-    /// No device does DMA. Every source starts blocked.
+    /// The IOMMU is off, and no device does DMA. Every source starts blocked. An IOMMU that is found translating is refused,
+    /// with the register that says so, and nothing is changed: whoever expected it off does not know what runs there, and
+    /// says by one of the others what becomes of it.
     Cold,
     /// The IOMMU translates for devices that do DMA, and they go on until each of their sources is claimed. What it
     /// translates with stays where it is: the caller keeps that memory until every source that matters has been claimed.

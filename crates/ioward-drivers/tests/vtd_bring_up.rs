@@ -101,24 +101,27 @@ fn what_is_adopted_goes_on_until_it_is_claimed() {
 
 #[test]
 fn abort_blocks_what_runs() {
-    for state in [BringUp::Abort, BringUp::Cold] {
-        for (mode, config) in [(0, VtdConfig::legacy()), (1, VtdConfig::default())] {
-            let machine = Machine::new(config);
-            let left = Left::new(&machine, mode, 0);
-            let nic = machine.device(NIC, false);
-            let root = table(&machine).0;
-            match mode {
-                0 => left.legacy(&machine, NIC, root, 1),
-                _ => left.scalable(&machine, NIC, root, 1),
-            }
-            assert_eq!(write(&nic, None), Ok(()));
-            let driver = machine.try_bring_up(machine.config(), state).unwrap();
-            assert_eq!(write(&nic, None), Err(DmaError::Aborted(AT)));
-            let (slot, on) = (claim(&driver, NIC, 0, false), machine.on(&driver, 0));
-            driver.put(&slot, None, &on.translation()).unwrap();
-            machine.reaches(&nic, None, &on);
-            machine.settled();
+    for (mode, config) in [(0, VtdConfig::legacy()), (1, VtdConfig::default())] {
+        let machine = Machine::new(config);
+        let left = Left::new(&machine, mode, 0);
+        let nic = machine.device(NIC, false);
+        let root = table(&machine).0;
+        match mode {
+            0 => left.legacy(&machine, NIC, root, 1),
+            _ => left.scalable(&machine, NIC, root, 1),
         }
+        assert_eq!(write(&nic, None), Ok(()));
+        // Taken for cold it is refused, and goes on.
+        let before = machine.memory.allocated();
+        let cold = machine.try_bring_up(machine.config(), BringUp::Cold).err();
+        assert!(matches!(cold, Some(BringUpError::Translating { gsts }) if gsts >> 31 == 1), "{cold:?}");
+        assert_eq!((write(&nic, None), machine.memory.allocated()), (Ok(()), before));
+        let driver = machine.try_bring_up(machine.config(), BringUp::Abort).unwrap();
+        assert_eq!(write(&nic, None), Err(DmaError::Aborted(AT)));
+        let (slot, on) = (claim(&driver, NIC, 0, false), machine.on(&driver, 0));
+        driver.put(&slot, None, &on.translation()).unwrap();
+        machine.reaches(&nic, None, &on);
+        machine.settled();
     }
 }
 

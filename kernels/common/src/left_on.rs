@@ -37,11 +37,11 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
     stage.pci.bus_master(edu.function, true);
     let name = |what: &str| format!("{what}@{}", edu.function);
     let is = |kinds: &[&str]| stage.drivers.iter().any(|driver| kinds.contains(&driver.kind()));
-    let (resets, refuses) = (is(&["virtio-iommu"]), is(&["SMMUv3", "RISC-V IOMMU"]));
+    let resets = is(&["virtio-iommu"]);
 
     let page = leave(&mut stage, engine)?;
-    if refuses {
-        // Whoever takes it for cold is told, and nothing has changed. The others are stopped then, as if that was asked for.
+    if !resets {
+        // Whoever takes it for cold is told, and nothing has changed.
         let cold = match take_over(&stage, BringUp::Cold) {
             Ok(_) => Err("it is taken for cold".to_string()),
             Err(why) => {

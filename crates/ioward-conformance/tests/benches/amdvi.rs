@@ -64,7 +64,7 @@ impl Bench for Bed {
             identity: true,
             foreign: true,
             interrupts: true,
-            cold_over_running: ColdOverRunning::Aborts,
+            cold_over_running: ColdOverRunning::Refused,
             adopts: true,
             // 48882, 2.2.6: guest CR3 entries and those of guest tables are not told apart.
             faults: FaultFacts { pasid: Some(FaultCause::NotMapped), ..FaultFacts::default() },
@@ -95,6 +95,7 @@ impl Bench for Bed {
             Err(error) => {
                 let why = match error {
                     BringUpError::Absent => Why::Absent,
+                    BringUpError::Translating { .. } => Why::Translating,
                     BringUpError::NoMemory(_) => Why::NoMemory,
                     BringUpError::Hung(_) => Why::Hung,
                     _ => Why::Unfit,

@@ -80,7 +80,7 @@ impl Bench for Bed {
             identity: scalable || config.pass_through,
             foreign: true,
             interrupts: config.interrupt_remapping && config.queued,
-            cold_over_running: ColdOverRunning::Aborts,
+            cold_over_running: ColdOverRunning::Refused,
             adopts: true,
             // 9.8: a second-stage entry without any right is one that is not present.
             faults: FaultFacts { permission: !second, ..FaultFacts::default() },
@@ -112,6 +112,7 @@ impl Bench for Bed {
             Err(error) => {
                 let why = match error {
                     BringUpError::Absent => Why::Absent,
+                    BringUpError::Translating { .. } => Why::Translating,
                     BringUpError::NoMemory(_) => Why::NoMemory,
                     BringUpError::Hung(_) => Why::Hung,
                     _ => Why::Unfit,

@@ -46,6 +46,9 @@ const RINGS: u64 = control::CMD_BUF_EN.mask() | control::EVENT_LOG_EN.mask();
 impl<M: Mmio, P: Platform> AmdVi<M, P> {
     /// Brings up the IOMMU behind `registers` (MMIO, 48882 §3.4), of which `state` tells how it was left. On success
     /// every source that was not adopted is blocked, and nothing that was cached before still is.
+    ///
+    /// [`BringUp::Cold`] of one that is on is an error, and nothing is changed. [`BringUp::Adopt`] of one that is off is
+    /// [`BringUp::Cold`].
     pub fn bring_up(
         id: IommuId,
         registers: M,
@@ -66,6 +69,9 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             return Err(BringUpError::Absent);
         }
         let was_on = control::IOMMU_EN.of(unit.control()) != 0;
+        if was_on && matches!(state, BringUp::Cold) {
+            return Err(BringUpError::Translating { control: unit.control() });
+        }
         let mut domains = DomainIds::new();
         let adopted = match state {
             BringUp::Adopt(memory) if was_on => {

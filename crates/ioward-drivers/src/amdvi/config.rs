@@ -73,6 +73,11 @@ pub enum BringUpError {
     },
     /// The configuration is out of range.
     Config(&'static str),
+    /// It is on, and [`BringUp::Cold`](super::BringUp::Cold) was asked for. Nothing was changed.
+    Translating {
+        /// What the control register reads as.
+        control: u64,
+    },
     /// What an earlier owner left cannot be adopted.
     Adopt(&'static str),
     /// There was no memory.
@@ -107,6 +112,9 @@ impl fmt::Display for BringUpError {
                 write!(f, "the extended features {efr:#x} of the AMD-Vi contradict themselves: {what}")
             }
             Self::Config(what) => write!(f, "the configuration of the AMD-Vi is out of range: {what}"),
+            Self::Translating { control } => {
+                write!(f, "already translating: the control register is {control:#x}")
+            }
             Self::Adopt(what) => write!(f, "the state of the AMD-Vi cannot be adopted: {what}"),
             Self::NoMemory(error) => error.fmt(f),
             Self::NoAtomic128(error) => error.fmt(f),

@@ -38,7 +38,7 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
     ///
     /// A unit that translates goes on translating, with every source blocked that is not adopted, and keeps its translation
     /// mode: that changes only while it does not translate, which is a bypass (11.4.5). [`BringUp::Adopt`] of one that does
-    /// not translate is [`BringUp::Cold`].
+    /// not translate is [`BringUp::Cold`], and [`BringUp::Cold`] of one that does is an error, and nothing is changed.
     pub fn bring_up(
         id: IommuId,
         registers: M,
@@ -50,6 +50,9 @@ impl<M: Mmio, P: Platform> VtD<M, P> {
         let unit = Unit::new(id, registers, platform.clone(), config.patience);
         let status = unit.status().ok_or(BringUpError::Absent)?;
         let was_on = gsts::TES.of(status) != 0;
+        if was_on && matches!(state, BringUp::Cold) {
+            return Err(BringUpError::Translating { gsts: status as u32 });
+        }
         let found = match rtaddr::TTM.of(unit.registers.read64(spec::RTADDR)) {
             rtaddr::ttm::LEGACY if was_on => Some(Mode::Legacy),
             rtaddr::ttm::SCALABLE if was_on => Some(Mode::Best),

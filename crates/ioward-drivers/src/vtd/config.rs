@@ -130,6 +130,11 @@ pub enum BringUpError {
     },
     /// The configuration is out of range.
     Config(&'static str),
+    /// It already translates, and [`BringUp::Cold`](super::BringUp::Cold) was asked for. Nothing was changed.
+    Translating {
+        /// What GSTS reads as.
+        gsts: u32,
+    },
     /// What an earlier owner left cannot be adopted.
     Adopt(&'static str),
     /// There was no memory.
@@ -159,6 +164,7 @@ impl fmt::Display for BringUpError {
                 write!(f, "{register} is {value:#x}, not supported: {what}")
             }
             Self::Config(what) => write!(f, "the configuration of the VT-d unit is out of range: {what}"),
+            Self::Translating { gsts } => write!(f, "already translating: GSTS is {gsts:#x}"),
             Self::Adopt(what) => write!(f, "the state of the VT-d unit cannot be adopted: {what}"),
             Self::NoMemory(error) => error.fmt(f),
             Self::Hung(hung) => hung.fmt(f),
