@@ -55,6 +55,16 @@ fn served(facts: &[Fact<'_>]) -> Vec<(String, usize, Sources)> {
         .collect()
 }
 
+/// Devices that are behind an IOMMU that is not described: nobody may take them for devices without one.
+fn behind_nothing(facts: &[Fact<'_>]) -> Vec<String> {
+    let units = iommus(facts);
+    let scopes = scopes(facts).into_iter();
+    let unknown = scopes.filter(|scope| {
+        scope.served.is_some_and(|served| units.iter().all(|unit| unit.id != served.iommu)) && scope.enabled
+    });
+    unknown.map(|scope| scope.devices.to_string()).collect()
+}
+
 fn same(source: u32) -> Sources {
     Sources::Same(SourceId(source))
 }
@@ -347,6 +357,7 @@ fn maps_that_make_no_sense() {
         .end();
     // Devices on a bus that is not PCI have numbers too.
     tree.begin("fsl-mc").cells("iommu-map", &[0, SMMU, 0x17, 0xe]).end();
+    tree.begin("other-mc").cells("iommu-map", &[0, 97, 0, 1]).end();
     let blob = tree.build();
     let facts = read(&blob);
     assert_eq!(
@@ -357,6 +368,7 @@ fn maps_that_make_no_sense() {
             ("iommu-map", Cause::Range { found: 2 }),
             ("iommu-map", Cause::Size { found: 68, entry: 16 }),
             ("msi-map", Cause::Dangling { to: 98 }),
+            ("iommu-map", Cause::Dangling { to: 97 }),
         ]
     );
     let all = Sources::All { first: SourceId(0x17), last: SourceId(0x24) };
@@ -364,6 +376,8 @@ fn maps_that_make_no_sense() {
         served(&facts),
         [("0000:00:02.0..=0000:00:02.7".into(), 0, from(0x20)), ("fsl-mc".into(), 0, all)]
     );
+    // The one that is named, and, since the others mean somebody, whoever is not; the other bus's map is one reference.
+    assert_eq!(behind_nothing(&facts), ["0000:00:00.0", "all of segment 0x0", "other-mc"]);
 }
 
 #[test]
@@ -391,6 +405,8 @@ fn iommus_that_make_no_sense() {
         ]
     );
     assert_eq!(served(&facts), [("c".into(), 0, same(4))]);
+    // The last one is served in part: as all of it, it is not known.
+    assert_eq!(behind_nothing(&facts), ["a", "b", "c"]);
     let msi: Vec<_> = facts
         .iter()
         .filter_map(|fact| match fact {

@@ -141,10 +141,11 @@ impl<'a> Walk<'a, '_> {
             let found = self.tree.find(phandle).and_then(|path| path.node());
             let Some(iommu) = found.filter(|node| compatible::kind(node).is_some()) else {
                 // How many cells belong to it cannot be known.
-                return self.problem(at, "iommus", Cause::Dangling { to: phandle });
+                self.problem(at, "iommus", Cause::Dangling { to: phandle });
+                return self.behind_nothing(at, devices, traits, path.is_okay());
             };
             let Some(mut source) = self.specifier(&mut cells, &iommu, "#iommu-cells", at, "iommus") else {
-                return;
+                return self.behind_nothing(at, devices, traits, path.is_okay());
             };
             let source = SourceId(source.one().unwrap_or(0));
             let served = Some(Served { iommu: NodeId(iommu.at()), sources: Sources::Same(source) });

@@ -119,9 +119,10 @@ impl<'a> Walk<'a, '_> {
     /// `iommu-map` of a PCI host, or of another bus whose devices have numbers.
     pub(super) fn iommu_map(&mut self, path: &Path<'a>, traits: Traits) {
         let enabled = path.is_okay();
-        self.map(path, "iommu-map", "iommu-map-mask", &mut |this, entry, devices| {
+        let sound = self.map(path, "iommu-map", "iommu-map-mask", &mut |this, entry, devices| {
             let Some(iommu) = this.iommu(entry.phandle) else {
-                return this.problem(entry.at + 4, "iommu-map", Cause::Dangling { to: entry.phandle });
+                this.problem(entry.at + 4, "iommu-map", Cause::Dangling { to: entry.phandle });
+                return this.behind_nothing(entry.at + 4, devices, traits, enabled);
             };
             let last = entry.output + u32::from(entry.last - entry.first);
             let sources = match devices {
@@ -131,6 +132,21 @@ impl<'a> Walk<'a, '_> {
             let served = Some(Served { iommu, sources });
             (this.sink)(Fact::Scope(Scope { at: NodeId(entry.at), devices, served, traits, enabled }));
         });
+        let Some(node) = path.node().filter(|_| !sound) else { return };
+        // Whom the entries that make no sense mean is not known: whoever is named by no other.
+        let at = node.property("iommu-map").map_or(node.at(), |map| map.at());
+        let devices = match is_host(path) {
+            true => Devices::PciRest { segment: self.segment(path) },
+            false => Devices::Node { id: NodeId(node.at()), name: node.name() },
+        };
+        self.behind_nothing(at, devices, traits, enabled);
+    }
+
+    /// Devices that are behind an IOMMU, which is not known or as what is not known: nobody may take them for devices that
+    /// have none. `at` is the reference, where no IOMMU is.
+    pub(super) fn behind_nothing(&mut self, at: u32, devices: Devices<'a>, traits: Traits, enabled: bool) {
+        let served = Some(Served { iommu: NodeId(at), sources: Sources::Same(SourceId(0)) });
+        (self.sink)(Fact::Scope(Scope { at: NodeId(at), devices, served, traits, enabled }));
     }
 
     pub(super) fn msi_map(&mut self, path: &Path<'a>) {
@@ -144,16 +160,18 @@ impl<'a> Walk<'a, '_> {
         });
     }
 
-    /// The entries of a map that make sense, with the devices that each names.
+    /// The entries of a map that make sense, with the devices that each names. False where some do not, so that somebody may
+    /// be meant that is not named.
     fn map(
         &mut self,
         path: &Path<'a>,
         name: &'static str,
         mask_name: &str,
         each: &mut dyn FnMut(&mut Self, Entry, Devices<'a>),
-    ) {
-        let Some(node) = path.node() else { return };
-        let Some(map) = node.property(name) else { return };
+    ) -> bool {
+        let Some(node) = path.node() else { return true };
+        let Some(map) = node.property(name) else { return true };
+        let mut sound = true;
         let mask = node.cell(mask_name).unwrap_or(0xffff) as u16;
         let host = is_host(path).then(|| self.segment(path));
         let mut cells = map.cells();
@@ -167,6 +185,7 @@ impl<'a> Walk<'a, '_> {
             let last = first.checked_add(length - 1).filter(|last| *last <= 0xffff);
             let Some(last) = last.filter(|_| output.checked_add(length - 1).is_some()) else {
                 self.problem(at, name, Cause::Range { found: length.into() });
+                sound = false;
                 continue;
             };
             let (first, last) = (first as u16, last as u16);
@@ -179,6 +198,8 @@ impl<'a> Walk<'a, '_> {
         if map.value().len() % MAP_ENTRY != 0 {
             let cause = Cause::Size { found: map.value().len(), entry: MAP_ENTRY };
             self.problem(map.at(), name, cause);
+            sound = false;
         }
+        sound
     }
 }

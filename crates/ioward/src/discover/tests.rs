@@ -127,6 +127,24 @@ fn a_named_scope_wins_over_the_rest_and_the_rest_may_be_direct() {
 }
 
 #[test]
+fn a_reference_to_no_iommu_refuses_and_is_never_direct() {
+    let facts = facts(&[
+        smmu(1),
+        scope(Devices::PciRest { segment: SEGMENT }, None),
+        scope(range(0x08, 0x08), Some((0x77, from(0)))),
+    ]);
+    let machine = join(&facts, &bus(&[0x08, 0x10]));
+    let dangling = device(&machine, "0000:00:01.0");
+    assert_eq!(dangling.serving, Serving::Refused);
+    let control = alloc::sync::Arc::new(ioward_types::control::Uncontrolled);
+    assert!(dangling.desc(control).is_none());
+    assert_eq!(device(&machine, "0000:00:02.0").serving, Serving::Unserved(Unserved::Direct));
+    let broken = machine.reports.iter().find(|report| report.severity() == Severity::Broken);
+    let words = broken.map(|report| report.to_string()).unwrap_or_default();
+    assert!(words.contains("refers to an IOMMU @0x77 that is not described"), "{words}");
+}
+
+#[test]
 fn what_is_named_is_not_claimed_by_whoever_has_the_rest() {
     let rest = Devices::PciRest { segment: SEGMENT };
     let facts = facts(&[
