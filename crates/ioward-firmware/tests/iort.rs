@@ -287,6 +287,10 @@ fn broken_mappings_are_named_and_the_rest_is_read() {
         ranges(&facts),
         [
             (0, 0xff, Some((smmu, 0))),
+            // Behind something that is not described, by the place of the reference.
+            (0x400, 0x4ff, Some((at(4) + 12, 0))),
+            (0x500, 0x5ff, Some((at(5) + 12, 0))),
+            (0x600, 0x6ff, Some((at(6) + 12, 0))),
             (0xff00, 0xffff, Some((smmu, 0xff00))),
             (0x80, 0x80, Some((smmu, 0x70)))
         ]

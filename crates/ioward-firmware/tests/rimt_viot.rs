@@ -163,7 +163,9 @@ fn rimt_nodes_that_make_no_sense() {
         (unknown, Cause::Unknown { kind: 9 }),
     ];
     assert_eq!(problems(&facts), expected);
-    assert_eq!(served(&facts)[2], (range(0, 0xff00, 0xffff), unit, from(0xff00)));
+    // Behind something that is not described, by the place of the reference.
+    assert_eq!(served(&facts)[2], (range(0, 0, 0), mapping(6) + 12, from(0)));
+    assert_eq!(served(&facts)[3], (range(0, 0xff00, 0xffff), unit, from(0xff00)));
 }
 
 #[test]
@@ -235,7 +237,10 @@ fn viot_nodes_that_make_no_sense() {
     ];
     assert_eq!(problems(&facts), expected);
     // The first of the two segments before the wrap, and as many of the last one's as are followed.
-    assert_eq!(served(&facts).len(), 1 + 32);
+    let served = served(&facts);
+    assert_eq!(served.len(), 2 + 1 + 32);
+    // Those that refer to none are behind something that is not described, by the place of the reference.
+    assert_eq!([served[0].1, served[1].1], [at(nobody, 16), at(lost, 16)]);
 }
 
 #[test]

@@ -303,7 +303,9 @@ impl<'a> Walk<'a, '_> {
             }
             Some(Body::ItsGroup(_)) => None,
             _ => {
-                return self.problem(mapping.at + 12, "ID mapping", Cause::Dangling { to: mapping.to });
+                self.problem(mapping.at + 12, "ID mapping", Cause::Dangling { to: mapping.to });
+                // They are behind something, which is not described: nobody may take them for devices that have no IOMMU.
+                Some(Served { iommu: NodeId(mapping.at + 12), sources: sources(mapping) })
             }
         };
         (self.sink)(Fact::Scope(Scope { at, devices: devices(mapping), served, traits, enabled: true }));

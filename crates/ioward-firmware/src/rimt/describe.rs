@@ -193,14 +193,24 @@ impl<'a> Walk<'a, '_> {
         (self.sink)(Fact::Scope(Scope { at: NodeId(mapping.at), devices, served, traits, enabled: true }));
     }
 
-    /// A mapping that makes sense; what is wrong with another is reported.
+    /// A mapping that makes sense, though its IOMMU may not be described; what is wrong is reported.
     fn good(&mut self, mapping: &IdMapping<'a>) -> Option<Mapping> {
         let checked = self.check(mapping);
         match checked {
-            Ok(mapping) => return Some(mapping),
+            Ok(mapping) => {
+                let to = mapping.iommu.0;
+                let is_iommu =
+                    |node: Node<'a>| matches!(node.body(), Body::Iommu(_)) && node.raw.len() >= Iommu::LEAST;
+                if self.table.nodes().any(|node| node.at() == to && is_iommu(node)) {
+                    return Some(mapping);
+                }
+                // Its devices are behind something that is not described: nobody may take them for devices that have no
+                // IOMMU.
+                self.problem(mapping.at + 12, "ID mapping", Cause::Dangling { to });
+                return Some(Mapping { iommu: NodeId(mapping.at + 12), ..mapping });
+            }
             // That mappings are missing is reported once, for all of them.
             Err(Cause::Truncated { .. }) => {}
-            Err(cause @ Cause::Dangling { .. }) => self.problem(mapping.at() + 12, "ID mapping", cause),
             Err(cause) => self.problem(mapping.at() + 4, "ID mapping", cause),
         }
         None
@@ -216,11 +226,6 @@ impl<'a> Walk<'a, '_> {
         let wraps = Cause::Range { found: count.into() };
         let last = first.checked_add(more).ok_or(wraps)?;
         output.checked_add(more).ok_or(wraps)?;
-        let is_iommu =
-            |node: Node<'a>| matches!(node.body(), Body::Iommu(_)) && node.raw.len() >= Iommu::LEAST;
-        if !self.table.nodes().any(|node| node.at() == to && is_iommu(node)) {
-            return Err(Cause::Dangling { to });
-        }
         let (at, flags) = (mapping.at(), mapping.flags());
         Ok(Mapping { at, sources: (first, last), output, iommu: NodeId(to), flags })
     }

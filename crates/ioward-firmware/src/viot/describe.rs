@@ -80,9 +80,7 @@ impl<'a> Walk<'a, '_> {
         match node.body() {
             Body::PciRange(range) => self.range(node, &range),
             Body::MmioEndpoint(endpoint) => {
-                let Some(iommu) = self.iommu_at(endpoint.output_node()) else {
-                    return self.dangling(node, "MMIO endpoint", endpoint.output_node());
-                };
+                let iommu = self.output(node, "MMIO endpoint", endpoint.output_node());
                 let devices = Devices::Mmio(PhysAddr(endpoint.base()));
                 self.scope(node, devices, iommu, Sources::Same(SourceId(endpoint.endpoint())));
             }
@@ -134,9 +132,7 @@ impl<'a> Walk<'a, '_> {
 
     fn range(&mut self, node: &Node<'a>, range: &PciRange<'a>) {
         let (first, last) = (range.function_start(), range.function_end());
-        let Some(iommu) = self.iommu_at(range.output_node()) else {
-            return self.dangling(node, "PCI range", range.output_node());
-        };
+        let iommu = self.output(node, "PCI range", range.output_node());
         if last < first {
             return self.problem(node.at() + 14, "PCI range", Cause::Range { found: last.into() });
         }
@@ -180,8 +176,13 @@ impl<'a> Walk<'a, '_> {
         (found.raw.len() >= least).then(|| self.first(&found))
     }
 
-    fn dangling(&mut self, node: &Node<'a>, structure: &'static str, to: u16) {
-        self.problem(node.at() + 16, structure, Cause::Dangling { to: to.into() });
+    /// The IOMMU of an output node, which may not be described. That is reported; its devices are behind something all the
+    /// same, so that nobody may take them for devices that have no IOMMU.
+    fn output(&mut self, node: &Node<'a>, structure: &'static str, to: u16) -> NodeId {
+        self.iommu_at(to).unwrap_or_else(|| {
+            self.problem(node.at() + 16, structure, Cause::Dangling { to: to.into() });
+            NodeId(node.at() + 16)
+        })
     }
 
     fn problem(&mut self, offset: u32, structure: &'static str, cause: Cause) {

@@ -187,7 +187,8 @@ impl fmt::Display for Devices<'_> {
 /// An IOMMU of the same table and what it sees of some devices.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Served {
-    /// The IOMMU.
+    /// The IOMMU. Where firmware's reference leads to none it is the place of the reference, where no IOMMU is: the devices
+    /// are behind something, and are not to be taken for devices that have no IOMMU.
     pub iommu: NodeId,
     /// As what it sees them.
     pub sources: Sources,
