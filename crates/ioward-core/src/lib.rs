@@ -3,6 +3,7 @@
 extern crate alloc;
 
 mod attach;
+mod cell;
 pub mod device;
 pub mod dma;
 pub mod driver;
@@ -32,8 +33,8 @@ pub use dma::{
 pub use fault::Report;
 pub use mediated::{Mediated, OwnedMediated};
 pub use owner::{OwnedGroup, PasidError, TakeError, Unbound};
-pub use policy::{DefaultKind, GroupView, Policy, UnservedKind};
+pub use policy::{DefaultKind, FlushMode, GroupView, Policy, UnservedKind};
 pub use registry::{
     BindError, Bound, Device, DomainInfo, GroupInfo, InterruptIsolation, RegisterError, ResetError, Subsystem,
 };
-pub use space::{AddressSpace, Gather, MapError, SpaceStats, UnmapError};
+pub use space::{AddressSpace, Failures, Gather, MapError, SpaceStats, UnmapError};

@@ -8,6 +8,7 @@
 //! | [`Rank::Filling`] | an address space whose new carrier is being filled | a few table entries |
 //! | [`Rank::Iova`] | an address space's IOVA tree | one allocation |
 //! | [`Rank::Sources`] | who owns which source, for faults | one look-up |
+//! | [`Rank::Lazy`] | which address spaces flush later, for polling | one look-up |
 //!
 //! A driver's own locks come below all of them. Mapping takes [`Rank::Iova`] and, while a carrier is being filled,
 //! [`Rank::Filling`]; it never takes [`Rank::Control`].
@@ -29,6 +30,8 @@ pub enum Rank {
     Iova = 3,
     /// The map from sources to devices.
     Sources = 4,
+    /// The list of lazy address spaces.
+    Lazy = 5,
 }
 
 /// That a lock of some rank is held by this thread. Dropped with the lock.

@@ -15,6 +15,19 @@ pub enum DefaultKind {
     Blocked,
 }
 
+/// When what a driver has released is confirmed to be out of its device's reach.
+///
+/// In both modes nothing is used again before that: not the memory, not the tables, not the IOVAs.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum FlushMode {
+    /// Before the release returns: each waits for its flush.
+    Strict,
+    /// Within a bounded number of releases and a bounded time ([`QUEUED`](crate::space::QUEUED),
+    /// [`AFTER`](crate::space::AFTER)), for all of them together. Until then the device still reaches the memory. Whoever
+    /// wants a buffer back (`unmap`) waits as in strict.
+    Lazy,
+}
+
 /// What is done with a device that no IOMMU serves (rule 14).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum UnservedKind {
@@ -37,7 +50,8 @@ pub struct GroupView {
     pub pasids: bool,
 }
 
-type ByGroup = Box<dyn Fn(&GroupView) -> Option<DefaultKind> + Send + Sync>;
+/// What a group gets; none leaves it to what holds for all.
+pub type ByGroup<T> = Box<dyn Fn(&GroupView) -> Option<T> + Send + Sync>;
 
 /// The default-domain policy: global, by trust, by group. The default translates everybody and refuses unserved devices.
 pub struct Policy {
@@ -49,7 +63,12 @@ pub struct Policy {
     pub unserved: UnservedKind,
     /// Asked first; `None` leaves it to the others. It is called with the registry's turn held: it must not call the
     /// subsystem.
-    pub by_group: Option<ByGroup>,
+    pub by_group: Option<ByGroup<DefaultKind>>,
+    /// How the default domains of groups of trusted devices flush. A group with a device that is not trusted is strict,
+    /// whatever is asked for.
+    pub flush: FlushMode,
+    /// Asked first, on the terms of `by_group`.
+    pub flush_by_group: Option<ByGroup<FlushMode>>,
 }
 
 impl Default for Policy {
@@ -59,6 +78,8 @@ impl Default for Policy {
             untrusted: DefaultKind::Paging,
             unserved: UnservedKind::Refuse,
             by_group: None,
+            flush: FlushMode::Strict,
+            flush_by_group: None,
         }
     }
 }
@@ -74,6 +95,15 @@ impl Policy {
             (None, false) => self.untrusted,
         }
     }
+
+    /// The one place where it is chosen how a default domain flushes.
+    pub(crate) fn choose_flush(&self, group: &GroupView) -> FlushMode {
+        if !group.trusted {
+            return FlushMode::Strict;
+        }
+        let asked = self.flush_by_group.as_ref().and_then(|by_group| by_group(group));
+        asked.unwrap_or(self.flush)
+    }
 }
 
 impl fmt::Debug for Policy {
@@ -83,6 +113,8 @@ impl fmt::Debug for Policy {
             .field("untrusted", &self.untrusted)
             .field("unserved", &self.unserved)
             .field("by_group", &self.by_group.is_some())
+            .field("flush", &self.flush)
+            .field("flush_by_group", &self.flush_by_group.is_some())
             .finish()
     }
 }

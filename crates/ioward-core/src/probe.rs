@@ -3,7 +3,7 @@
 use crate::{
     device::{AddError, DeviceId, GroupId, PasidDenied, RegionKind, Source, Status},
     driver::{Blocked, Claim, Plan, Requirements},
-    policy::{DefaultKind, UnservedKind},
+    policy::{DefaultKind, FlushMode, UnservedKind},
     space::{AddressSpace, Want},
     special::Use,
     state::{Entry, Group, Installed, Rid, State},
@@ -380,6 +380,10 @@ impl<P: Platform> State<P> {
         space: &Arc<AddressSpace<P>>,
         requirements: &Requirements,
     ) -> Result<(), AddError> {
+        if self.policy.choose_flush(&self.view(group, Some(newcomer))) == FlushMode::Strict {
+            // A newcomer that is not trusted is never served by a lazy domain; it stays so if the newcomer goes.
+            space.make_strict();
+        }
         let wants = self.wants(all, None, requirements)?;
         let special = self.region_spans(group, Some(newcomer), space.granule(), &wants)?;
         let last = last_iova(&wants, requirements);
@@ -490,11 +494,19 @@ impl<P: Platform> State<P> {
         );
         let bytes = last.0.checked_add(1).unwrap_or(!(granule - 1));
         let aperture = Span { start: Iova(0), bytes };
-        let new = AddressSpace::new(platform.clone(), self.registry, aperture, granule);
+        // An owner's unmaps are its own to gather.
+        let mode = match is_for {
+            Use::Kernel => self.policy.choose_flush(&self.view(group, newcomer)),
+            _ => FlushMode::Strict,
+        };
+        let new = AddressSpace::new(platform.clone(), self.registry, aperture, granule, mode);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
         space.forbid(&special.forbidden)?;
         if !crate::mutate::on("rule_03") {
             space.prepare(&wants)?;
+        }
+        if space.flush_mode() == FlushMode::Lazy {
+            self.lazy.add(&space);
         }
         let regions = if crate::mutate::on("rule_15") { Vec::new() } else { special.mapped(is_for) };
         space.require(&regions).inspect_err(|_| space.discard())?;

@@ -9,6 +9,7 @@ use crate::{
     order::{Rank, Ranked},
     owner::{OwnedGroup, TakeError},
     policy::{Policy, UnservedKind},
+    space::LazySpaces,
     state::{Arena, DeviceRecord, Installed, Rid, State},
     turn::{Turn, TurnGuard},
 };
@@ -32,6 +33,7 @@ struct Registry<P: Platform> {
     platform: P,
     state: Turn<State<P>>,
     sources: Ranked<P::Lock, Sources>,
+    lazy: Arc<LazySpaces<P>>,
 }
 
 /// Why an IOMMU is not registered.
@@ -60,7 +62,9 @@ impl<P: Platform> Subsystem<P> {
     /// A subsystem with another default-domain policy.
     pub fn with_policy(platform: P, policy: Policy) -> Self {
         static SUBSYSTEMS: AtomicUsize = AtomicUsize::new(0);
+        let lazy = Arc::new(LazySpaces::new());
         let state = State {
+            lazy: lazy.clone(),
             registry: SUBSYSTEMS.fetch_add(1, Ordering::Relaxed),
             drivers: Vec::new(),
             devices: Arena::new(),
@@ -69,7 +73,7 @@ impl<P: Platform> Subsystem<P> {
             policy,
         };
         let sources = Ranked::new(Rank::Sources, Sources::default());
-        Self(Arc::new(Registry { platform, state: Turn::new(state), sources }))
+        Self(Arc::new(Registry { platform, state: Turn::new(state), sources, lazy }))
     }
 
     /// The platform that it lives on.
@@ -206,8 +210,9 @@ impl<P: Platform> Subsystem<P> {
         OwnedGroup::take(self, group, owner)
     }
 
-    /// Drains every IOMMU's queues and delivers what they report. From interrupt handlers or a timer; interrupts may be off.
-    /// The result is when to come back at the latest, for the counts of what was not delivered.
+    /// Drains every IOMMU's queues and delivers what they report, and flushes for what lazy domains have put off. From
+    /// interrupt handlers or a timer; interrupts may be off. The result is when to come back at the latest: for the counts
+    /// of what was not delivered, and because what is put off waits for a bounded time.
     pub fn poll(&self, drivers: &[Arc<dyn Driver>], sink: &mut dyn FnMut(Report)) -> Option<Nanos> {
         let now = self.0.platform.now();
         for driver in drivers {
@@ -218,7 +223,9 @@ impl<P: Platform> Subsystem<P> {
                 }
             });
         }
-        self.0.sources.lock().deadline()
+        let deadline = self.0.sources.lock().deadline();
+        let flush = self.0.lazy.poll(now);
+        [deadline, flush].into_iter().flatten().min_by_key(|at| at.0)
     }
 
     pub(crate) fn forget_sources(&self, id: DeviceId, of: &[Source]) {

@@ -4,7 +4,7 @@ use crate::{
     device::{DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, Source, Status},
     driver::{Driver, Hung, Plan, Requirements, Slot, Translation},
     policy::{GroupView, Policy},
-    space::AddressSpace,
+    space::{AddressSpace, LazySpaces},
 };
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use ioward_types::{DeviceControl, IommuId, Pasid, Platform, Root, TableConfig, Tag};
@@ -159,6 +159,8 @@ pub struct State<P: Platform> {
     pub groups: Arena<Group<P>>,
     pub entries: BTreeMap<Source, Entry<P>>,
     pub policy: Policy,
+    /// Those of its address spaces that flush later.
+    pub lazy: Arc<LazySpaces<P>>,
 }
 
 impl<P: Platform> State<P> {

@@ -2,10 +2,11 @@
 
 use crate::{
     driver::Hung,
-    space::{AddressSpace, MapError, SpaceStats},
+    policy::FlushMode,
+    space::{AddressSpace, Count, Counters, MapError, SpaceStats},
 };
-use alloc::sync::Arc;
-use core::{fmt, mem, ops::Deref};
+use alloc::{boxed::Box, sync::Arc};
+use core::{fmt, ops::Deref};
 use ioward_pgtable::MapCause;
 use ioward_types::{Attributes, Direction, Iova, Nanos, PhysAddr, Platform, Span};
 
@@ -23,7 +24,7 @@ pub struct Dma<P: Platform> {
 enum Kind<P: Platform> {
     Translated(Arc<AddressSpace<P>>),
     /// By explicit policy: the device reaches physical addresses as they are.
-    Direct(P),
+    Direct(P, Box<Counters>),
 }
 
 impl<P: Platform> Dma<P> {
@@ -33,7 +34,8 @@ impl<P: Platform> Dma<P> {
     }
 
     pub(crate) fn direct(platform: P, limit: Iova) -> Self {
-        Self { to: Kind::Direct(platform), limit }
+        let counters = Box::new(Counters::new(platform.cpus()));
+        Self { to: Kind::Direct(platform, counters), limit }
     }
 
     /// Whether an IOMMU translates; false only by an explicit policy.
@@ -50,22 +52,66 @@ impl<P: Platform> Dma<P> {
     pub fn granule(&self) -> u64 {
         match &self.to {
             Kind::Translated(space) => space.granule(),
-            Kind::Direct(_) => DIRECT_GRANULE,
+            Kind::Direct(..) => DIRECT_GRANULE,
         }
     }
 
-    /// What the address space has counted; nothing is counted where nothing translates.
+    /// What its address space has counted, for all devices that share it; for this device alone where nothing translates.
     pub fn stats(&self) -> SpaceStats {
         match &self.to {
             Kind::Translated(space) => space.stats(),
-            Kind::Direct(_) => SpaceStats::default(),
+            Kind::Direct(_, counters) => counters.stats(),
+        }
+    }
+
+    /// When a release is confirmed: what the policy chose for the device's group. Strict where nothing translates.
+    pub fn flush_mode(&self) -> FlushMode {
+        match &self.to {
+            Kind::Translated(space) => space.flush_mode(),
+            Kind::Direct(..) => FlushMode::Strict,
+        }
+    }
+
+    /// Flushes for what was released, if that is due, and tells when to come back; see [`AddressSpace::poll`]. A kernel that
+    /// polls the [`Subsystem`](crate::Subsystem) need not.
+    pub fn poll(&self, now: Nanos) -> Option<Nanos> {
+        match &self.to {
+            Kind::Translated(space) => space.poll(now),
+            Kind::Direct(..) => None,
+        }
+    }
+
+    /// Flushes for what was released and gives back what is kept at hand; see [`AddressSpace::trim`]. May sleep.
+    pub fn trim(&self) {
+        if let Kind::Translated(space) = &self.to {
+            space.trim();
+        }
+    }
+
+    /// Counts a refusal.
+    #[cold]
+    pub(super) fn fail(&self, error: MapError) -> MapError {
+        match &self.to {
+            Kind::Translated(space) => space.counters().fail(&error),
+            Kind::Direct(_, counters) => counters.fail(&error),
+        }
+        error
+    }
+
+    pub(super) fn count(&self, what: &[(Count, u64)]) {
+        match &self.to {
+            Kind::Translated(space) => space.count(what),
+            Kind::Direct(platform, counters) => {
+                let (pin, cpu) = platform.pin();
+                counters.add(&pin, cpu, what);
+            }
         }
     }
 
     pub(super) fn platform(&self) -> &P {
         match &self.to {
             Kind::Translated(space) => space.platform(),
-            Kind::Direct(platform) => platform,
+            Kind::Direct(platform, _) => platform,
         }
     }
 
@@ -73,30 +119,45 @@ impl<P: Platform> Dma<P> {
     pub(super) fn frames_below(&self) -> PhysAddr {
         match &self.to {
             Kind::Translated(_) => PhysAddr(u64::MAX),
-            Kind::Direct(_) => PhysAddr(self.limit.0.saturating_add(1)),
+            Kind::Direct(..) => PhysAddr(self.limit.0.saturating_add(1)),
         }
     }
 
     /// Where the device finds `to` if nothing translates; else `None`.
     pub(super) fn place_direct(&self, to: Span<PhysAddr>) -> Option<Result<Span<Iova>, MapError>> {
-        let Kind::Direct(_) = &self.to else { return None };
+        let Kind::Direct(..) = &self.to else { return None };
         let Some(at) = Span::new(Iova(to.start.0), to.bytes) else {
             return Some(Err(MapError::Empty(Iova(to.start.0))));
         };
         Some(if at.last() > self.limit { Err(MapError::Aperture(at)) } else { Ok(at) })
     }
 
-    /// Maps `bytes` bytes, whole pages, at IOVAs of the allocator's choice. `piece(n)` is the memory that comes `n` bytes from
-    /// the start, as much as lies in one piece. All or nothing; after [`MapError::Hung`] the memory is never to be reused.
+    /// As [`Dma::place_translated`], and where nothing translates the first piece is all of it. Refusals are counted.
     pub(super) fn place(
         &self,
         bytes: u64,
         direction: Direction,
         piece: impl Fn(u64) -> Span<PhysAddr>,
     ) -> Result<Span<Iova>, MapError> {
-        let Kind::Translated(space) = &self.to else {
-            return self.place_direct(piece(0)).unwrap_or(Err(MapError::NoCarrier));
+        let placed = match &self.to {
+            Kind::Translated(space) => self.place_translated(space, bytes, direction, piece),
+            Kind::Direct(..) => {
+                let placed = self.place_direct(piece(0)).unwrap_or(Err(MapError::NoCarrier));
+                placed.inspect(|at| self.count(&[(Count::Mappings, 1), (Count::MappedBytes, at.bytes)]))
+            }
         };
+        placed.map_err(|error| self.fail(error))
+    }
+
+    /// Maps `bytes` bytes, whole pages, at IOVAs of the allocator's choice. `piece(n)` is the memory that comes `n` bytes from
+    /// the start, as much as lies in one piece. All or nothing; after [`MapError::Hung`] the memory is never to be reused.
+    fn place_translated(
+        &self,
+        space: &AddressSpace<P>,
+        bytes: u64,
+        direction: Direction,
+        piece: impl Fn(u64) -> Span<PhysAddr>,
+    ) -> Result<Span<Iova>, MapError> {
         let mut tries = 0;
         loop {
             let at = space.alloc_iova(bytes, self.limit).map_err(MapError::Iova)?;
@@ -127,30 +188,28 @@ impl<P: Platform> Dma<P> {
     fn take_part(&self, space: &AddressSpace<P>, done: Span<Iova>) -> Result<(), Hung> {
         match space.take_out(done, ()) {
             Ok(gather) => gather.finish(),
-            Err(_) => Err(broken(space, done)),
+            Err(_) => Err(space.broken(done)),
+        }
+    }
+
+    /// Takes a whole range out; the owner of its memory is dropped once no device reaches it, which may be later.
+    pub(super) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
+        match &self.to {
+            Kind::Translated(space) => space.give_up(at, owner),
+            Kind::Direct(..) => self.take(at, owner).map(drop),
         }
     }
 
     /// Takes a whole range out; the owner of its memory comes back once no device reaches it.
     pub(super) fn take<O>(&self, at: Span<Iova>, owner: O) -> Result<O, Hung> {
         match &self.to {
-            Kind::Direct(_) => Ok(owner),
-            Kind::Translated(space) => match space.take_out(at, owner) {
-                Ok(gather) => gather.and_iova().finish(),
-                Err((_, owner)) => {
-                    mem::forget(owner);
-                    Err(broken(space, at))
-                }
-            },
+            Kind::Direct(..) => {
+                self.count(&[(Count::Unmappings, 1), (Count::UnmappedBytes, at.bytes)]);
+                Ok(owner)
+            }
+            Kind::Translated(space) => space.take_back(at, owner),
         }
     }
-}
-
-/// The span was a mapping's own and was mapped whole, so only somebody who broke the contract of the raw `map` can bring
-/// this about; nothing is known to be unreachable then.
-fn broken<P: Platform>(space: &AddressSpace<P>, at: Span<Iova>) -> Hung {
-    space.quarantine(at.bytes);
-    Hung { iommu: ioward_types::IommuId(u32::MAX), what: "unmap", waited: Nanos(0) }
 }
 
 /// Maps the pieces one after the other; on error, how many bytes are in.
@@ -165,9 +224,13 @@ fn fill<P: Platform>(
         let to = piece(done);
         let to = Span { bytes: to.bytes.min(at.bytes - done), ..to };
         let how = Attributes::for_direction(direction);
-        // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a gather that has finished; the
+        let last = to.bytes == at.bytes - done;
+        let counts = [(Count::Mappings, 1), (Count::MappedBytes, at.bytes)];
+        let counts = if last { &counts[..] } else { &[] };
+        // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a flush that was confirmed; the
         // allocator gave the range to nobody else.
-        unsafe { space.map(Iova(at.start.0 + done), to, how) }.map_err(|error| (error, done))?;
+        unsafe { space.map_counted(Iova(at.start.0 + done), to, how, counts) }
+            .map_err(|error| (error, done))?;
         done += to.bytes;
     }
     Ok(())

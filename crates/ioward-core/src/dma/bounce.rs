@@ -1,7 +1,7 @@
 //! Which bytes a device finds where they are, and which in bounce frames.
 
 use super::{Dma, DmaBuffer as _, FrameBuffer};
-use crate::space::MapError;
+use crate::space::{Count, MapError};
 use core::{ops::Range, ptr::NonNull, slice};
 use ioward_types::{Direction, Iova, PhysAddr, Platform, Span, hw};
 
@@ -114,6 +114,16 @@ impl<P: Platform> Bounce<P> {
         self.copied.iter().map(|part| part.bytes).sum()
     }
 
+    /// Whether the device reaches bounce frames and nothing of the bytes themselves.
+    pub(super) fn is_all_copied(&self) -> bool {
+        self.frames.is_some() && self.in_place.is_empty()
+    }
+
+    /// The frames; what was in them is lost to the bytes from then on.
+    pub(super) fn take_frames(&mut self) -> Option<FrameBuffer<P>> {
+        self.frames.take()
+    }
+
     /// The parts that are in frames, each with where the CPU sees it there.
     fn parts(&self, platform: &P) -> impl Iterator<Item = (NonNull<u8>, usize, NonNull<u8>)> {
         let frames = self.frames.as_ref().map(|frames| platform.virt(frames.span().start));
@@ -137,7 +147,9 @@ impl<P: Platform> Bounce<P> {
     }
 
     /// Makes the device see the bytes; with `copy` those in frames too.
-    pub(super) fn give(&self, platform: &P, copy: bool) {
+    pub(super) fn give(&self, dma: &Dma<P>, copy: bool) {
+        let platform = dma.platform();
+        self.count(dma, copy);
         for (bytes, length, frames) in self.parts(platform).filter(|_| copy) {
             // SAFETY: initialised and this value's alone: the device knows its copy only.
             let bytes = unsafe { slice::from_raw_parts(bytes.as_ptr(), length) };
@@ -148,8 +160,16 @@ impl<P: Platform> Bounce<P> {
         platform.publish();
     }
 
+    fn count(&self, dma: &Dma<P>, copies: bool) {
+        if copies && self.copied() != 0 {
+            dma.count(&[(Count::BouncedBytes, self.copied() as u64)]);
+        }
+    }
+
     /// Makes the CPU see what the device has written.
-    pub(super) fn take_back(&self, platform: &P) {
+    pub(super) fn take_back(&self, dma: &Dma<P>) {
+        let platform = dma.platform();
+        self.count(dma, true);
         platform.observe();
         self.each_piece(platform, |piece| platform.invalidate_for_cpu(piece));
         for (bytes, length, frames) in self.parts(platform) {

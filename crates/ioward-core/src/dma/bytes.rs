@@ -1,7 +1,7 @@
 //! Mapped bytes of any alignment and length: whole pages in place, what does not fill its page by way of bounce frames.
 
 use super::{AccessError, Dma, DmaRef, bounce::Bounce};
-use crate::{driver::Hung, space::MapError};
+use crate::{driver::Hung, policy::FlushMode, space::MapError};
 use alloc::{boxed::Box, vec::Vec};
 use core::{
     fmt,
@@ -18,7 +18,7 @@ use ioward_types::{Direction, Iova, Platform, Span, hw};
 ///
 /// # Safety
 /// Implementing it asserts the above.
-pub unsafe trait ByteBuffer: 'static {
+pub unsafe trait ByteBuffer: Send + 'static {
     /// Where the CPU sees them.
     fn bytes(&mut self) -> NonNull<[u8]>;
 }
@@ -94,9 +94,9 @@ impl<P: Platform> Dma<P> {
         let parts = match unsafe { Bounce::plan(&dma, bytes) } {
             Ok(bounce) => Parts { bounce, owner },
             // SAFETY: as above.
-            Err(error) => return Err((error, Some(unsafe { owner.assume_init() }))),
+            Err(error) => return Err((dma.fail(error), Some(unsafe { owner.assume_init() }))),
         };
-        parts.bounce.give(dma.platform(), true);
+        parts.bounce.give(&dma, true);
         match parts.bounce.place(&dma, direction) {
             Ok(at) => Ok(MappedBytes { dma, at, direction, parts: Some(parts) }),
             Err(error @ MapError::Hung(_)) => {
@@ -160,13 +160,13 @@ impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> MappedBytes<P, B, D> {
     /// it when the device has said that it is done.
     pub fn sync_for_cpu(&self) {
         if self.direction != Direction::ToDevice {
-            self.parts().bounce.take_back(self.dma.platform());
+            self.parts().bounce.take_back(&self.dma);
         }
     }
 
     /// What has been written is what the device reads. Call it before the device is told.
     pub fn sync_for_device(&self) {
-        self.parts().bounce.give(self.dma.platform(), self.direction != Direction::FromDevice);
+        self.parts().bounce.give(&self.dma, self.direction != Direction::FromDevice);
     }
 
     /// Copies bytes out, as of the last [`sync_for_cpu`](Self::sync_for_cpu).
@@ -193,7 +193,8 @@ impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> MappedBytes<P, B, D> {
         Ok(unsafe { all.cast::<u8>().add(offset) })
     }
 
-    /// Takes the buffer back, with what the device wrote in it. After `Ok` no device reaches it. On `Err` an IOMMU did not
+    /// Takes the buffer back, with what the device wrote in it. After `Ok` no device reaches it: in a lazy domain the flush
+    /// is put off if all of it lies in bounce frames, and they alone are reached until then. On `Err` an IOMMU did not
     /// confirm that, its devices were silenced, and the buffer is withheld for ever.
     pub fn unmap(mut self) -> Result<B, Hung> {
         match self.end() {
@@ -205,13 +206,25 @@ impl<P: Platform, B: ByteBuffer, D: DmaRef<P>> MappedBytes<P, B, D> {
     }
 
     fn end(&mut self) -> Option<Result<B, Hung>> {
-        // Where an IOMMU hung, the parts have been forgotten.
-        let parts = match self.dma.take(self.at, self.parts.take()?) {
-            Ok(parts) => parts,
-            Err(hung) => return Some(Err(hung)),
-        };
-        if self.direction != Direction::ToDevice {
-            parts.bounce.take_back(self.dma.platform());
+        let mut parts = self.parts.take()?;
+        if parts.bounce.is_all_copied() && self.dma.flush_mode() == FlushMode::Lazy {
+            // The device reaches the frames alone: the queue has those, and the buffer can go back at once.
+            if self.direction != Direction::ToDevice {
+                parts.bounce.take_back(&self.dma);
+            }
+            if let Err(hung) = self.dma.give_up(self.at, parts.bounce.take_frames()) {
+                mem::forget(parts);
+                return Some(Err(hung));
+            }
+        } else {
+            // Where an IOMMU hung, the parts have been forgotten.
+            parts = match self.dma.take(self.at, parts) {
+                Ok(parts) => parts,
+                Err(hung) => return Some(Err(hung)),
+            };
+            if self.direction != Direction::ToDevice {
+                parts.bounce.take_back(&self.dma);
+            }
         }
         // SAFETY: it is never uninitialised, and the bounce frames' side is not used after this.
         Some(Ok(unsafe { parts.owner.assume_init() }))

@@ -18,7 +18,7 @@ impl<P: Platform> Dma<P> {
         bytes: usize,
         direction: Direction,
     ) -> Result<Coherent<P, D>, MapError> {
-        let frames = FrameBuffer::for_device(&dma, bytes)?;
+        let frames = FrameBuffer::for_device(&dma, bytes).map_err(|error| dma.fail(error))?;
         let (platform, to) = (dma.platform().clone(), frames.span());
         let mapping = Dma::map(dma, frames, direction).map_err(|(error, _)| error)?;
         Ok(Coherent { mapping, platform, to, _one_thread_at_a_time: PhantomData })

@@ -10,11 +10,11 @@ use ioward_types::{Iova, OutOfMemory, PhysAddr, Platform, Span};
 /// # Implementation safety
 /// [`DmaBuffer::span`] answers the same for as long as `self` lives, wherever it is moved; the memory stays valid, and
 /// nobody reads or writes it through references, until `self` is dropped. Whole pages belong to the buffer: a device that
-/// is given one byte of a page is given the page.
+/// is given one byte of a page is given the page. The CPU sees it at [`Platform::virt`].
 ///
 /// # Safety
 /// Implementing it asserts the above.
-pub unsafe trait DmaBuffer: 'static {
+pub unsafe trait DmaBuffer: Send + 'static {
     /// Where it is; a multiple of the address space's smallest page in start and length.
     fn span(&self) -> Span<PhysAddr>;
 }

@@ -1,9 +1,9 @@
 //! A mapped buffer of whole pages.
 
-use super::{Dma, DmaBuffer, DmaRef};
+use super::{AccessError, Dma, DmaBuffer, DmaRef};
 use crate::{driver::Hung, space::MapError};
-use core::{fmt, marker::PhantomData, mem};
-use ioward_types::{Direction, Iova, PhysAddr, Platform, Span};
+use core::{fmt, marker::PhantomData, mem, ptr::NonNull};
+use ioward_types::{Direction, Iova, PhysAddr, Platform, Span, hw};
 
 impl<P: Platform> Dma<P> {
     /// Maps a buffer at an IOVA of the allocator's choice. The mapping owns the buffer until it is unmapped.
@@ -16,13 +16,7 @@ impl<P: Platform> Dma<P> {
     ) -> Result<Mapping<P, O, D>, (MapError, Option<O>)> {
         let to = owner.span();
         match dma.place_whole(to, direction) {
-            Ok(at) => Ok(Mapping {
-                dma,
-                at,
-                from_device: direction != Direction::ToDevice,
-                owner: Some(owner),
-                _platform: PhantomData,
-            }),
+            Ok(at) => Ok(Mapping { dma, at, to, direction, owner: Some(owner), _platform: PhantomData }),
             Err(MapError::Hung(hung)) => {
                 mem::forget(owner);
                 Err((MapError::Hung(hung), None))
@@ -33,23 +27,32 @@ impl<P: Platform> Dma<P> {
 
     fn place_whole(&self, to: Span<PhysAddr>, direction: Direction) -> Result<Span<Iova>, MapError> {
         if to.bytes == 0 || !to.is_valid() {
-            return Err(MapError::Empty(Iova(0)));
+            return Err(self.fail(MapError::Empty(Iova(0))));
         }
         let granule = self.granule();
         if self.is_translated() && !to.is_aligned(granule) {
-            return Err(MapError::Misaligned { at: Iova(0), to: to.start, bytes: to.bytes, granule });
+            let (at, bytes) = (Iova(0), to.bytes);
+            return Err(self.fail(MapError::Misaligned { at, to: to.start, bytes, granule }));
         }
         self.platform().clean_for_device(to);
         self.place(to.bytes, direction, |_| to)
     }
 }
 
-/// A buffer that a device reaches. Dropped: unmapped and flushed. Forgotten: leaked, and still mapped.
+/// A buffer that a device reaches. Dropped: released. Forgotten: leaked, and still mapped.
+///
+/// [`unmap`](Self::unmap) gives the buffer back, so it waits for the flush whatever the [`FlushMode`](crate::FlushMode).
+/// [`release`](Self::release) does not: in a lazy domain the buffer is dropped later, by whichever CPU flushes. A buffer
+/// whose drop gives it back to a pool is used again that way.
+///
+/// The CPU has copies of the bytes meanwhile: [`read`](Self::read) after [`sync_for_cpu`](Self::sync_for_cpu),
+/// [`write`](Self::write) before [`sync_for_device`](Self::sync_for_device).
 #[must_use = "the device reaches the buffer only while the mapping lives"]
 pub struct Mapping<P: Platform, O: DmaBuffer, D: DmaRef<P>> {
     dma: D,
     at: Span<Iova>,
-    from_device: bool,
+    to: Span<PhysAddr>,
+    direction: Direction,
     owner: Option<O>,
     _platform: PhantomData<fn() -> P>,
 }
@@ -78,17 +81,63 @@ impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Mapping<P, O, D> {
 
     fn end(&mut self) -> Option<Result<O, Hung>> {
         let owner = self.dma.take(self.at, self.owner.take()?);
-        if let (true, Ok(owner)) = (self.from_device, &owner) {
-            self.dma.platform().invalidate_for_cpu(owner.span());
+        if owner.is_ok() {
+            self.sync_for_cpu();
         }
         Some(owner)
+    }
+
+    /// Gives the buffer up: it is dropped once no device reaches it. That is before this returns, or, in a lazy domain, when
+    /// the queue is flushed. On `Err` an IOMMU did not confirm it, its devices were silenced, and the buffer is withheld for
+    /// ever.
+    pub fn release(mut self) -> Result<(), Hung> {
+        self.end_later()
+    }
+
+    fn end_later(&mut self) -> Result<(), Hung> {
+        self.owner.take().map_or(Ok(()), |owner| self.dma.give_up(self.at, owner))
+    }
+
+    /// What the device wrote before is what [`read`](Self::read) gives. Call it when the device has said that it is done.
+    pub fn sync_for_cpu(&self) {
+        if self.direction != Direction::ToDevice {
+            self.dma.platform().observe();
+            self.dma.platform().invalidate_for_cpu(self.to);
+        }
+    }
+
+    /// What has been written is what the device reads. Call it before the device is told.
+    pub fn sync_for_device(&self) {
+        self.dma.platform().clean_for_device(self.to);
+        self.dma.platform().publish();
+    }
+
+    /// Copies bytes out; where the device writes meanwhile, bytes of before and after.
+    pub fn read(&self, offset: usize, into: &mut [u8]) -> Result<(), AccessError> {
+        let at = self.byte_at(offset, into.len())?;
+        // SAFETY: inside the buffer, which the mapping owns and which no thread writes while the mapping is borrowed.
+        unsafe { hw::copy_out(at, into) };
+        Ok(())
+    }
+
+    /// Copies bytes in, for the next [`sync_for_device`](Self::sync_for_device).
+    pub fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), AccessError> {
+        let at = self.byte_at(offset, from.len())?;
+        // SAFETY: inside the buffer, which the mapping owns and which this thread alone has.
+        unsafe { hw::copy_in(at, from) };
+        Ok(())
+    }
+
+    fn byte_at(&self, offset: usize, bytes: usize) -> Result<NonNull<u8>, AccessError> {
+        AccessError::check(offset, bytes, self.to.bytes as usize)?;
+        Ok(self.dma.platform().virt(PhysAddr(self.to.start.0 + offset as u64)))
     }
 }
 
 impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Drop for Mapping<P, O, D> {
     fn drop(&mut self) {
         // Hung hardware has been counted and silenced, and the buffer withheld.
-        drop(self.end());
+        let _ = self.end_later();
     }
 }
 

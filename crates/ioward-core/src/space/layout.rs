@@ -105,6 +105,15 @@ impl<P: Platform> Carrier<P> {
     pub fn granule(&self) -> u64 {
         granule(&self.plan)
     }
+
+    /// Flushes `span` on every IOMMU. Every one is tried; the first failure is told.
+    pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
+        let mut all = Ok(());
+        for unit in &self.units {
+            all = all.and(unit.flush(span, self.granule(), tables_went));
+        }
+        all
+    }
 }
 
 /// The smallest page of a plan, in bytes.
@@ -136,9 +145,7 @@ impl<P: Platform> Layout<P> {
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
         let mut all = Ok(());
         for carrier in &self.carriers {
-            for unit in &carrier.units {
-                all = all.and(unit.flush(span, carrier.granule(), tables_went));
-            }
+            all = all.and(carrier.flush(span, tables_went));
         }
         all
     }

@@ -3,6 +3,7 @@
 use super::{
     AddressSpace, MAX_CARRIERS,
     carrier::{Removed, free},
+    counters::Count,
     gather::Gather,
     layout::Layout,
 };
@@ -102,10 +103,26 @@ impl<P: Platform> AddressSpace<P> {
     ///   reused. After [`MapError::Hung`] that is for ever.
     /// * No other map or unmap of a part of the range runs meanwhile.
     pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.map_counted(at, to, how, &[]) }
+    }
+
+    /// As [`AddressSpace::map`], and counts, if it succeeds, on the CPU on which it did so.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    pub(crate) unsafe fn map_counted(
+        &self,
+        at: Iova,
+        to: Span<PhysAddr>,
+        how: Attributes,
+        counts: &[(Count, u64)],
+    ) -> Result<(), MapError> {
         let _inverted =
             crate::mutate::on("rule_16").then(|| crate::order::Held::enter(crate::order::Rank::Control));
         let span = Span::new(at, to.bytes).filter(|_| to.is_valid()).ok_or(MapError::Empty(at))?;
-        let (pin, _) = self.platform.pin();
+        let (pin, cpu) = self.platform.pin();
         let layout = self.layout.read(&pin);
         if layout.carriers.is_empty() {
             return Err(MapError::NoCarrier);
@@ -130,6 +147,7 @@ impl<P: Platform> AddressSpace<P> {
                 return Err(undone.err().map_or(MapError::NoCarrier, MapError::Hung));
             }
         }
+        self.counters.add(&pin, cpu, counts);
         Ok(())
     }
 
@@ -180,22 +198,34 @@ impl<P: Platform> AddressSpace<P> {
         if let Some(required) = layout.required.iter().find(|required| required.overlaps(&span)) {
             return Err((UnmapError::Required(*required), owner));
         }
+        match self.remove(layout, span) {
+            Ok(removed) => Ok(Gather::new(self, span, owner, removed)),
+            Err(error) => Err((UnmapError::Table(error), owner)),
+        }
+    }
+
+    /// Takes out whatever is mapped in `span`, of every carrier. Whoever calls is pinned, and read the layout under that pin.
+    pub(super) fn remove(
+        &self,
+        layout: &Layout<P>,
+        span: Span<Iova>,
+    ) -> Result<[Option<Removed<P>>; MAX_CARRIERS], ioward_pgtable::UnmapError> {
         let _one_at_a_time = layout.filling.then(|| self.filling.lock());
         if layout.carriers.len() > 1
             && let Some(page) = layout.carriers.iter().find_map(|carrier| carrier.backing.cuts(span))
         {
-            return Err((UnmapError::Table(ioward_pgtable::UnmapError::Cuts { page }), owner));
+            return Err(ioward_pgtable::UnmapError::Cuts { page });
         }
         let mut removed: [Option<Removed<P>>; MAX_CARRIERS] = [const { None }; MAX_CARRIERS];
         for (carrier, slot) in layout.carriers.iter().zip(&mut removed) {
             match carrier.backing.unmap(&carrier.units, span) {
                 Ok(done) => *slot = Some(done),
-                Err(error) if layout.carriers.len() == 1 => return Err((UnmapError::Table(error), owner)),
+                Err(error) if layout.carriers.len() == 1 => return Err(error),
                 // Checked above for every carrier, and the range is the caller's alone: nothing was taken out here.
                 Err(_) => {}
             }
         }
-        Ok(Gather::new(self, span, owner, removed))
+        Ok(removed)
     }
 
     /// Frees what an unmap detached, after its invalidation was confirmed. `lock`: the caller does not hold the lock that

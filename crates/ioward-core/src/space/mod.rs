@@ -10,31 +10,38 @@
 //! entries; the old mappings are copied under the same lock, a leaf at a time; and only then is the new table installed.
 
 mod carrier;
+mod counters;
+mod deferred;
 mod gather;
 mod layout;
+mod lazy;
 mod map;
 mod narrow;
 mod prepare;
+mod ring;
 
+pub use counters::{Failures, SpaceStats};
 pub use gather::Gather;
+pub use lazy::{AFTER, QUEUED};
 pub use map::{MapError, UnmapError};
 
+pub(crate) use counters::{Count, Counters};
 pub(crate) use layout::{Target, granule};
+pub(crate) use lazy::LazySpaces;
 pub(crate) use prepare::Want;
 
 use crate::{
     driver::Plan,
     order::{Held, Rank, Ranked},
+    policy::FlushMode,
     publish::Published,
 };
 use alloc::vec::Vec;
-use core::{
-    fmt,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use core::fmt;
 use ioward_iova::{IovaAllocator, IovaError, IovaTree, Reserved};
 use ioward_types::{Iova, Platform, Span};
 use layout::Layout;
+use lazy::Queues;
 
 /// The most carriers that one address space can have: there are not more kinds of table in a machine.
 pub const MAX_CARRIERS: usize = 4;
@@ -48,16 +55,11 @@ pub struct AddressSpace<P: Platform> {
     /// Held for a few entries at a time while a carrier is being filled.
     filling: Ranked<P::Lock, ()>,
     iova: IovaAllocator<P>,
-    quarantined: AtomicU64,
-}
-
-/// What an address space has counted.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct SpaceStats {
-    /// Bytes of IOVA that are allocated.
-    pub iova_in_use: u64,
-    /// Bytes of memory that are withheld for ever because an IOMMU did not confirm an invalidation.
-    pub quarantined: u64,
+    /// All IOVAs that there ever were: what a flush of everything names.
+    iova_span: Span<Iova>,
+    counters: Counters,
+    /// None where every release is confirmed before it returns.
+    queues: Option<Queues<P>>,
 }
 
 impl<P: Platform> AddressSpace<P> {
@@ -67,15 +69,20 @@ impl<P: Platform> AddressSpace<P> {
         registry: usize,
         aperture: Span<Iova>,
         granule: u64,
+        mode: FlushMode,
     ) -> Result<Self, IovaError> {
         let iova = IovaAllocator::new(platform.clone(), aperture, granule)?;
+        // Without memory for queues it is strict, which it tells.
+        let queues = if mode == FlushMode::Lazy { Queues::new(&platform).ok() } else { None };
         Ok(Self {
+            counters: Counters::new(platform.cpus()),
+            queues,
+            iova_span: aperture,
             platform,
             registry,
             layout: Published::new(Layout::empty()),
             filling: Ranked::new(Rank::Filling, ()),
             iova,
-            quarantined: AtomicU64::new(0),
         })
     }
 
@@ -99,12 +106,17 @@ impl<P: Platform> AddressSpace<P> {
     /// What it has counted.
     pub fn stats(&self) -> SpaceStats {
         let _ranked = Held::enter(Rank::Iova);
-        SpaceStats { iova_in_use: self.iova.in_use(), quarantined: self.quarantined.load(Ordering::Relaxed) }
+        let queued = self.queues.as_ref().map_or(0, Queues::len) as u64;
+        SpaceStats { iova_in_use: self.iova.in_use(), queued, ..self.counters.stats() }
     }
 
     /// The platform that it lives on.
     pub fn platform(&self) -> &P {
         &self.platform
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     pub(crate) fn registry(&self) -> usize {
@@ -122,9 +134,13 @@ impl<P: Platform> AddressSpace<P> {
         debug_assert!(result.is_ok(), "an allocation is freed once, by its owner");
     }
 
-    /// Takes back the IOVAs that CPUs have at hand, for whoever met `Exhausted` and may sleep: waits for whoever is pinned.
-    pub fn trim_iovas(&self) {
-        self.iova.trim();
+    /// When a release of the DMA API is confirmed. Lazy was asked for and is not told where the platform announces no CPUs,
+    /// where there was no memory for queues, and where a device that is not trusted has come since.
+    pub fn flush_mode(&self) -> FlushMode {
+        match &self.queues {
+            Some(queues) if queues.is_open() => FlushMode::Lazy,
+            _ => FlushMode::Strict,
+        }
     }
 
     /// The tree itself, with what CPUs had at hand in it. Waits for whoever is pinned.
@@ -161,7 +177,7 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     pub(crate) fn quarantine(&self, bytes: u64) {
-        self.quarantined.fetch_add(bytes, Ordering::Relaxed);
+        self.counters.quarantine(bytes);
     }
 }
 

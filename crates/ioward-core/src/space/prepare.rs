@@ -315,6 +315,7 @@ fn destroy<P: Platform>(carrier: Carrier<P>) {
 
 impl<P: Platform> Drop for AddressSpace<P> {
     fn drop(&mut self) {
+        self.end_queues();
         for carrier in core::mem::take(&mut self.layout.get_mut().carriers) {
             // A unit that is still there did not confirm that it let go: its table is leaked.
             if carrier.units.is_empty() {

@@ -8,9 +8,10 @@ mod bounce;
 mod coherent;
 mod direct;
 mod failures;
+mod lazy;
 
 use help::KINDS;
-use ioward::core::{Bound, DmaBuffer as _, FrameBuffer, PasidOffer, Region, Status};
+use ioward::core::{Bound, DmaBuffer as _, FrameBuffer, PasidOffer, Policy, Region, Status};
 use ioward::types::{Iova, PhysAddr, Platform as _};
 use ioward_machine::{Endpoint, Rig};
 use ioward_models::{DmaError, SimPlatform, virtio::VirtioIommuConfig};
@@ -42,9 +43,16 @@ impl Bench {
 
     /// The same for a device with so many bits of address and these regions.
     fn all_with(addr_bits: u8, regions: &[Region]) -> Vec<Self> {
+        Self::all_under(Policy::default, addr_bits, regions)
+    }
+
+    /// The same under a policy.
+    fn all_under(policy: impl Fn() -> Policy, addr_bits: u8, regions: &[Region]) -> Vec<Self> {
         let formats = KINDS.into_iter().flat_map(|kind| [(kind, 0), (kind, 8)]);
         let walked = formats.map(|(kind, pasids)| {
-            let rig = help::rig(kind);
+            let mut rig = Rig::new(policy());
+            help::add(&mut rig, 0, kind);
+            rig.start(0).unwrap();
             let formats = kind.formats();
             let format = if pasids == 0 { formats.0 } else { formats.1 };
             let bench = Self::over(rig, format!("{kind:?} {format:?}"), pasids, addr_bits, regions);
@@ -52,7 +60,7 @@ impl Bench {
             bench
         });
         let mut all: Vec<Self> = walked.collect();
-        let mut rig = Rig::default();
+        let mut rig = Rig::new(policy());
         rig.virtio(0, VirtioIommuConfig::default());
         rig.start(0).unwrap();
         all.push(Self::over(rig, "requests".into(), 0, addr_bits, regions));
