@@ -23,18 +23,23 @@ static NO_PAGES: Services = {
 /// IOVAs of 48 bits: what an IOMMU with four levels translates.
 const APERTURE: u64 = 1 << 48;
 
+/// The harness asks for this granule alone. A constant: who calls the allocator counts in bytes, and it is the harness's
+/// page numbers that have to be turned into them.
+const SHIFT: u32 = 12;
+
 struct Domain<P: Pinning> {
     allocator: IovaAllocator<Bench<P>>,
-    shift: u32,
 }
 
 extern "C" fn create<P: Pinning>(granule: u64, first: u64) -> *mut c_void {
     cpu::set_if_none();
+    if granule != 1 << SHIFT {
+        eprintln!("ioward: the granule is {:#x}, not {granule:#x}", 1 << SHIFT);
+        return ptr::null_mut();
+    }
     let aperture = Span { start: Iova(first * granule), bytes: APERTURE - first * granule };
     match IovaAllocator::new(Bench::<P>::new(&NO_PAGES), aperture, granule) {
-        Ok(allocator) => {
-            Box::into_raw(Box::new(Domain { allocator, shift: granule.trailing_zeros() })).cast()
-        }
+        Ok(allocator) => Box::into_raw(Box::new(Domain { allocator })).cast(),
         Err(error) => {
             eprintln!("ioward: IOVAs with a granule of {granule:#x}: {error}");
             ptr::null_mut()
@@ -52,16 +57,17 @@ unsafe fn of<'a, P: Pinning>(domain: *mut c_void) -> &'a Domain<P> {
 
 extern "C" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
     // SAFETY: the harness hands in what `create` gave.
-    let Domain { allocator, shift } = unsafe { of::<P>(domain) };
-    let limit = Iova((limit << shift) | ((1 << shift) - 1));
+    let Domain { allocator } = unsafe { of::<P>(domain) };
+    let limit = Iova((limit << SHIFT) | ((1 << SHIFT) - 1));
+    let bytes = pages << SHIFT;
     // As an address space asks.
-    allocator.alloc(pages << shift, 1 << shift, limit).map_or(0, |span| span.start.0 >> shift)
+    allocator.alloc(bytes, 1 << SHIFT, limit).map_or(0, |span| span.start.0 >> SHIFT)
 }
 
 extern "C" fn free<P: Pinning>(domain: *mut c_void, page: u64, pages: u64) {
     // SAFETY: as in `alloc`.
-    let Domain { allocator, shift } = unsafe { of::<P>(domain) };
-    let span = Span { start: Iova(page << shift), bytes: pages << shift };
+    let Domain { allocator } = unsafe { of::<P>(domain) };
+    let span = Span { start: Iova(page << SHIFT), bytes: pages << SHIFT };
     if let Err(error) = allocator.free(span) {
         eprintln!("ioward: {error}");
         std::process::abort();

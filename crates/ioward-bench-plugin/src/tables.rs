@@ -49,12 +49,23 @@ unsafe fn of<'a>(domain: *mut c_void) -> &'a Domain {
 extern "C" fn map(domain: *mut c_void, at: u64, to: u64, size: u64, count: u64, mapped: *mut u64) -> c_int {
     // SAFETY: the harness hands in what `create` gave.
     let domain = unsafe { of(domain) };
-    let bytes = size.wrapping_mul(count);
+    let to = Span { start: PhysAddr(to), bytes: size.wrapping_mul(count) };
     // SAFETY: no device walks the table; the harness's threads have ranges of their own.
-    match unsafe { domain.table.map(Iova(at), Span { start: PhysAddr(to), bytes }, domain.how) } {
+    if unsafe { domain.table.map_page(Iova(at), to, domain.how) } {
+        // SAFETY: the harness's own.
+        unsafe { *mapped += to.bytes };
+        return 0;
+    }
+    map_range(domain, at, to, mapped)
+}
+
+#[inline(never)]
+fn map_range(domain: &Domain, at: u64, to: Span<PhysAddr>, mapped: *mut u64) -> c_int {
+    // SAFETY: as in `map`.
+    match unsafe { domain.table.map(Iova(at), to, domain.how) } {
         Ok(()) => {
             // SAFETY: the harness's own.
-            unsafe { *mapped += bytes };
+            unsafe { *mapped += to.bytes };
             0
         }
         Err(error) => match error.cause {
@@ -68,7 +79,16 @@ extern "C" fn map(domain: *mut c_void, at: u64, to: u64, size: u64, count: u64, 
 extern "C" fn unmap(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 {
     // SAFETY: as in `map`.
     let table = unsafe { &of(domain).table };
-    let Ok(gone) = table.unmap(Span { start: Iova(at), bytes: size.wrapping_mul(count) }) else { return 0 };
+    let span = Span { start: Iova(at), bytes: size.wrapping_mul(count) };
+    if table.unmap_page(span) {
+        return span.bytes;
+    }
+    unmap_range(table, span)
+}
+
+#[inline(never)]
+fn unmap_range(table: &AnyTable<Bench<Free>>, span: Span<Iova>) -> u64 {
+    let Ok(gone) = table.unmap(span) else { return 0 };
     if gone.tables_went() {
         // SAFETY: they are this table's, no hardware walks it, and look-ups do not run meanwhile.
         unsafe { table.free(gone.detached) };
@@ -78,7 +98,7 @@ extern "C" fn unmap(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 
 
 extern "C" fn iova_to_phys(domain: *mut c_void, at: u64) -> u64 {
     // SAFETY: as in `map`.
-    unsafe { of(domain) }.table.lookup(Iova(at)).map_or(0, |(to, _, _)| to.0)
+    unsafe { of(domain) }.table.translate(Iova(at)).map_or(0, |to| to.0)
 }
 
 extern "C" fn destroy(domain: *mut c_void) {

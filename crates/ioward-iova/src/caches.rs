@@ -23,6 +23,17 @@ const RUN_SHARE: u64 = 64;
 /// Granules that one CPU holds with one range in each stack.
 const ONE_OF_EACH: u64 = ((1 << CLASSES) - 1) * ZONES as u64;
 
+/// The size, of those that are kept at hand, of so many granules and one more.
+const CLASS_OF: [u8; 1 << (CLASSES - 1)] = {
+    let mut classes = [0; 1 << (CLASSES - 1)];
+    let mut more = 0;
+    while more < classes.len() {
+        classes[more] = (usize::BITS - more.leading_zeros()) as u8;
+        more += 1;
+    }
+    classes
+};
+
 /// The chunks of each zone and size.
 type Depot = [[Vec<Chunk>; CLASSES]; ZONES];
 
@@ -51,7 +62,9 @@ pub struct IovaAllocator<P: Platform> {
     shift: u32,
     /// The last byte of the aperture.
     last: AtomicU64,
-    /// How many ranges a stack may hold; zero where nothing is kept at hand.
+    /// The last byte of the aperture is above 4 GiB. Changes with `last`.
+    high: AtomicBool,
+    /// How many ranges a stack may hold, at most [`ROOM`]; zero where nothing is kept at hand.
     room: usize,
     slots: Box<[Slot]>,
     /// Somebody has all stocks to themselves, or is about to.
@@ -67,12 +80,14 @@ impl<P: Platform> IovaAllocator<P> {
         let cpus = platform.cpus();
         let shift = granule.trailing_zeros();
         let share = (aperture.bytes >> shift) / SHARE / ONE_OF_EACH;
+        // Never more than a stack has room for: `push` relies on it.
         let room = share.checked_div(cpus as u64).map_or(0, |room| room.min(ROOM as u64)) as usize;
         let slots = if room == 0 { 0 } else { cpus };
         Ok(Self {
             platform,
             shift,
             last: AtomicU64::new(aperture.last().0),
+            high: AtomicBool::new(aperture.last().0 >= LOW_END),
             room,
             slots: (0..slots).map(|_| Slot(AtomicPtr::new(ptr::null_mut()))).collect(),
             stopped: AtomicBool::new(false),
@@ -147,6 +162,36 @@ impl<P: Platform> IovaAllocator<P> {
     /// back with [`IovaAllocator::trim`] and try again.
     #[inline]
     pub fn alloc(&self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
+        match self.alloc_at_hand(bytes, align, limit) {
+            Some(span) => Ok(span),
+            None => self.alloc_anywhere(bytes, align, limit),
+        }
+    }
+
+    /// What [`IovaAllocator::alloc`] gives most who ask: a range that this CPU has at hand, for a device that reaches all of
+    /// the aperture. `None`: nothing has changed.
+    #[inline(always)]
+    fn alloc_at_hand(&self, bytes: u64, align: u64, limit: Iova) -> Option<Span<Iova>> {
+        let more = bytes.wrapping_sub(1) >> self.shift;
+        if more >= CLASS_OF.len() as u64 || align != self.granule() {
+            return None;
+        }
+        let class = usize::from(CLASS_OF[more as usize]);
+        let (pin, cpu) = self.platform.pin();
+        let stock = self.mine(&pin, cpu)?;
+        // After the look at `stopped`: the end of the aperture changes only while all are stopped.
+        if limit.0 < self.last.load(Ordering::Relaxed) {
+            return None;
+        }
+        let zone = if self.high.load(Ordering::Relaxed) { HIGH } else { LOW };
+        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+        let start = unsafe { stock.pop(zone, class) }?;
+        Some(self.span(start, bytes))
+    }
+
+    /// [`IovaAllocator::alloc`] for whoever asks.
+    #[inline(never)]
+    fn alloc_anywhere(&self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
         if let Some(class) = self.class(bytes) {
             let size = self.class_bytes(class);
             if align <= size && align.is_power_of_two() {
@@ -174,6 +219,31 @@ impl<P: Platform> IovaAllocator<P> {
     /// allocated twice. Longer ones are [`IovaError::NotAllocated`] then.
     #[inline]
     pub fn free(&self, span: Span<Iova>) -> Result<(), IovaError> {
+        if self.free_to_hand(span) {
+            return Ok(());
+        }
+        self.free_anywhere(span)
+    }
+
+    /// What [`IovaAllocator::free`] does with most ranges: this CPU keeps it at hand. False: nothing has changed.
+    #[inline(always)]
+    fn free_to_hand(&self, span: Span<Iova>) -> bool {
+        let more = span.bytes.wrapping_sub(1) >> self.shift;
+        if more >= CLASS_OF.len() as u64 {
+            return false;
+        }
+        let class = usize::from(CLASS_OF[more as usize]);
+        let zone = if span.start.0 < LOW_END { LOW } else { HIGH };
+        let (pin, cpu) = self.platform.pin();
+        // Where nothing is kept at hand no CPU has a stock.
+        let Some(stock) = self.mine(&pin, cpu) else { return false };
+        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+        unsafe { stock.push(zone, class, span.start.0, self.room) }
+    }
+
+    /// [`IovaAllocator::free`] for whatever there is.
+    #[inline(never)]
+    fn free_anywhere(&self, span: Span<Iova>) -> Result<(), IovaError> {
         let Some(class) = self.class(span.bytes) else { return self.shared.lock().tree.free(span) };
         let zone = if span.start.0 < LOW_END { LOW } else { HIGH };
         let (pin, cpu) = self.platform.pin();
@@ -362,7 +432,9 @@ impl<P: Platform> IovaAllocator<P> {
             let mut shared = self.shared.lock();
             shared.empty_depot(self.shift);
             let result = f(&mut shared.tree);
-            self.last.store(shared.tree.aperture().last().0, Ordering::Relaxed);
+            let last = shared.tree.aperture().last().0;
+            self.last.store(last, Ordering::Relaxed);
+            self.high.store(last >= LOW_END, Ordering::Relaxed);
             result
         };
         self.stopped.store(false, Ordering::Release);

@@ -89,12 +89,12 @@ impl Stock {
     /// Adds a range; false where the stack has `room` already.
     ///
     /// # Safety
-    /// As for [`Stock::pop`].
+    /// As for [`Stock::pop`], and `room` is at most [`ROOM`].
     #[inline(always)]
     pub unsafe fn push(&self, zone: usize, class: usize, start: u64, room: usize) -> bool {
         let stack = &self.0[zone][class];
         let len = stack.len.load(Ordering::Relaxed) as usize;
-        if len >= room.min(ROOM) {
+        if len >= room {
             return false;
         }
         // SAFETY: as promised by the caller; the index is below `ROOM`.

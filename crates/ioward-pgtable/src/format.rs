@@ -108,11 +108,21 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn link(to: PhysAddr, below: u32) -> u64;
     /// Where a link leads.
     fn link_target(raw: u64) -> PhysAddr;
-    /// Whether an entry of `level`, not zero and made by the engine, is a link. It is asked at levels above zero only.
+    /// Whether an entry of `level`, made by the engine, is a link; zero is none. It is asked at levels above zero only.
     fn is_link(raw: u64, level: u32) -> bool;
+    /// Whether an entry of `level`, made by the engine, is a leaf; zero is none. It is asked at levels above zero only.
+    #[inline(always)]
+    fn is_leaf(raw: u64, level: u32) -> bool {
+        raw != 0 && !Self::is_link(raw, level)
+    }
 
     /// The entry that maps the granule or block at `to` as part of a page of `1 << shift` bytes.
     fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64;
+    /// Whether an entry of level zero, made by the engine, is a page of its own and not a part of a set; zero is none.
+    #[inline(always)]
+    fn is_granule(raw: u64) -> bool {
+        raw != 0 && Self::leaf_shift(raw, 0) == Self::GRANULE_SHIFT
+    }
     /// Base-2 logarithm of the bytes of the page that a leaf belongs to.
     fn leaf_shift(raw: u64, level: u32) -> u32;
     /// Where the page that a leaf belongs to starts.

@@ -25,6 +25,7 @@ mod harvest;
 mod map;
 mod mem;
 mod next;
+mod page;
 mod table;
 mod unmap;
 mod walk;

@@ -3,7 +3,7 @@
 use crate::{
     error::{MapCause, MapError},
     format::Format,
-    mem::{Mem, Node, clean_words},
+    mem::{BUNCH, Mem, Node, clean_words},
     table::{Table, Top, index},
 };
 use core::ops::Range;
@@ -56,7 +56,18 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// * Until the mapping is unmapped and invalidated, devices access `to` as `how` says: nothing there may be what Rust
     ///   code refers to or reuses.
     /// * No other call on this table touches the range from `at` while this one runs.
+    #[inline]
     pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+        // SAFETY: as promised by the caller.
+        if unsafe { self.map_page(at, to, how) } {
+            return Ok(());
+        }
+        self.map_range(at, to, how)
+    }
+
+    /// [`Table::map`] for whatever there is. Apart, so that a granule costs no more than what it needs.
+    #[inline(never)]
+    fn map_range(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
         let top = self.top();
         self.check_input(top, at, to.bytes)?;
         self.check_output(to)?;
@@ -96,10 +107,13 @@ impl<F: Format, M: Mem> Table<F, M> {
             // Never empty: the granule fits, and at level zero there are no tables in the way.
             let shift = 63 - sizes.leading_zeros();
             let level = (shift - F::GRANULE_SHIFT) / F::INDEX_BITS;
-            let node = self.descend(top, p.at, level)?;
+            let (node, fresh) = self.descend(top, p.at, level)?;
             let first = if level == top.level { top.index::<F>(p.at) } else { index::<F>(p.at, level) };
-            let stop = if shift == F::entry_shift(level) {
-                self.put_single(node, level, first, p, attributes)
+            let stop = if shift == F::GRANULE_SHIFT {
+                // The level is a constant to the loop.
+                self.put_single(node, fresh, 0, first, p, attributes)
+            } else if shift == F::entry_shift(level) {
+                self.put_single(node, fresh, level, first, p, attributes)
             } else {
                 self.put_sets(node, level, shift, first, p, attributes)
             };
@@ -129,22 +143,47 @@ impl<F: Format, M: Mem> Table<F, M> {
         to_boundary.min(p.left) >> shift
     }
 
-    /// Pages of one entry each.
+    /// Pages of one entry each. `fresh`: nobody has put anything into the table yet.
     #[inline(always)]
-    fn put_single(&self, node: Node, level: u32, first: usize, p: &mut Progress, attributes: u64) -> Stop {
+    fn put_single(
+        &self,
+        node: Node,
+        fresh: bool,
+        level: u32,
+        first: usize,
+        p: &mut Progress,
+        attributes: u64,
+    ) -> Stop {
         let shift = F::entry_shift(level);
         let count = self.run_length(level, shift, p) as usize;
         let mut stop = Stop::Done;
         let mut done = 0;
+        let row = node.row(&self.mem, first);
+        let leaf =
+            |index: usize| F::leaf(PhysAddr(p.to + ((index as u64) << shift)), level, shift, attributes);
+        while fresh && count - done >= BUNCH {
+            for index in done..done + BUNCH {
+                row.store(index, leaf(index));
+            }
+            done += BUNCH;
+        }
+        while count - done >= BUNCH {
+            if (done..done + BUNCH).fold(0, |any, index| any | row.load(index)) != 0 {
+                break;
+            }
+            for index in done..done + BUNCH {
+                row.store(index, leaf(index));
+            }
+            done += BUNCH;
+        }
         while done < count {
-            let found = node.load(&self.mem, first + done);
+            let found = row.load(done);
             if found != 0 {
                 let at = p.at.wrapping_add((done as u64) << shift);
                 stop = if level > 0 && F::is_link(found, level) { Stop::Table } else { Stop::Exists(at) };
                 break;
             }
-            let to = PhysAddr(p.to + ((done as u64) << shift));
-            node.store(&self.mem, first + done, F::leaf(to, level, shift, attributes));
+            row.store(done, leaf(done));
             done += 1;
         }
         if !self.coherent && done != 0 {
@@ -208,15 +247,17 @@ impl<F: Format, M: Mem> Table<F, M> {
         }
     }
 
-    /// The table of `level` for `at`; tables that lack on the way are installed.
+    /// The table of `level` for `at`, and whether it is new; tables that lack on the way are installed.
     #[inline(always)]
-    fn descend(&self, top: Top, at: u64, level: u32) -> Result<Node, MapCause> {
+    fn descend(&self, top: Top, at: u64, level: u32) -> Result<(Node, bool), MapCause> {
+        let mut fresh = false;
         let (mut node, mut here) = (top.node, top.level);
         let mut place = top.index::<F>(at);
         while here > level {
             let mut raw = node.load(&self.mem, place);
+            fresh = false;
             if raw == 0 {
-                raw = self.install(node, here, place).ok_or(MapCause::NoMemory(Iova(at)))?;
+                (raw, fresh) = self.install(node, here, place).ok_or(MapCause::NoMemory(Iova(at)))?;
             }
             if !F::is_link(raw, here) {
                 return Err(MapCause::Exists(Iova(at)));
@@ -228,12 +269,14 @@ impl<F: Format, M: Mem> Table<F, M> {
             here -= 1;
             place = index::<F>(at, here);
         }
-        Ok(node)
+        Ok((node, fresh))
     }
 
-    /// Puts a new table into an empty entry, or finds what another CPU has put there meanwhile.
+    /// Puts a new table into an empty entry, or finds what another CPU has put there meanwhile; and which of the two.
+    ///
+    /// Others may put pages of theirs into a new table at once, but none where this call maps.
     #[cold]
-    fn install(&self, node: Node, level: u32, place: usize) -> Option<u64> {
+    fn install(&self, node: Node, level: u32, place: usize) -> Option<(u64, bool)> {
         let new = Node::new(&self.mem, Self::TABLE_BYTES, self.below()).ok()?;
         if !self.coherent {
             new.clean(&self.mem, 0, Self::ENTRIES);
@@ -242,11 +285,11 @@ impl<F: Format, M: Mem> Table<F, M> {
         self.mem.publish();
         let link = F::link(new.phys(), level - 1);
         match node.cas(&self.mem, place, 0, link) {
-            Ok(()) => Some(link),
+            Ok(()) => Some((link, true)),
             Err(found) => {
                 // SAFETY: nobody has seen it.
                 unsafe { new.free(&self.mem, Self::TABLE_BYTES) };
-                Some(found)
+                Some((found, false))
             }
         }
     }

@@ -4,7 +4,11 @@
 //! index that the engine forms, and that has not been freed. Nodes are made in two ways only: by allocating a table, and
 //! by following a link out of a live one ([`Node::at`]).
 
-use core::ops::Range;
+use core::{
+    ops::Range,
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use ioward_types::{OutOfMemory, PhysAddr, Platform, Span, hw};
 
 /// Table memory. Every [`Platform`] has it; the trait stands between so that a checker of interleavings can be put in.
@@ -35,6 +39,23 @@ pub unsafe trait Mem: Clone + Send + Sync + 'static {
     /// # Safety
     /// As [`Mem::store`].
     unsafe fn swap(&self, at: PhysAddr, value: u64) -> u64;
+    /// A table as the CPU reaches it, worked out once for many accesses.
+    type View: Copy;
+    /// See [`Mem::View`].
+    ///
+    /// # Safety
+    /// A table of ours starts at `table`. The view is used no longer than the table lives.
+    unsafe fn view(&self, table: PhysAddr) -> Self::View;
+    /// As [`Mem::load`], of word `index` of the table that the view was made of.
+    ///
+    /// # Safety
+    /// As [`Mem::load`].
+    unsafe fn load_in(&self, view: Self::View, table: PhysAddr, index: usize) -> u64;
+    /// As [`Mem::store`], of word `index` of the table that the view was made of.
+    ///
+    /// # Safety
+    /// As [`Mem::store`].
+    unsafe fn store_in(&self, view: Self::View, table: PhysAddr, index: usize, value: u64);
     /// Zeroed frames, as [`Platform::frames`].
     fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory>;
     /// Gives frames back.
@@ -69,6 +90,25 @@ unsafe impl<P: Platform> Mem for P {
     unsafe fn swap(&self, at: PhysAddr, value: u64) -> u64 {
         // SAFETY: as promised by the caller.
         unsafe { hw::swap64(self, at, value) }
+    }
+    type View = NonNull<AtomicU64>;
+    #[inline(always)]
+    unsafe fn view(&self, table: PhysAddr) -> NonNull<AtomicU64> {
+        self.virt(table).cast()
+    }
+    #[inline(always)]
+    unsafe fn load_in(&self, view: NonNull<AtomicU64>, _: PhysAddr, index: usize) -> u64 {
+        // SAFETY: as promised by the caller: a word of a table that lives, aligned as tables are.
+        u64::from_le(unsafe { view.add(index).as_ref() }.load(Ordering::Acquire))
+    }
+    #[inline(always)]
+    unsafe fn store_in(&self, view: NonNull<AtomicU64>, table: PhysAddr, index: usize, value: u64) {
+        if P::TRACED {
+            // SAFETY: as promised by the caller.
+            return unsafe { hw::store64(self, PhysAddr(table.0 + index as u64 * 8), value) };
+        }
+        // SAFETY: as for `load_in`.
+        unsafe { view.add(index).as_ref() }.store(value.to_le(), Ordering::Release);
     }
     #[inline(always)]
     fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
@@ -146,6 +186,13 @@ impl Node {
         unsafe { mem.store(self.entry(index), value) }
     }
 
+    /// The entries from `first` on, for many accesses.
+    #[inline(always)]
+    pub(crate) fn row<M: Mem>(self, mem: &M, first: usize) -> Row<'_, M> {
+        // SAFETY: a live table of ours (module's invariant).
+        Row { mem, node: self, first, view: unsafe { mem.view(self.0) } }
+    }
+
     /// Stores `new` where `old` is; `Err` tells what is there instead.
     #[inline(always)]
     pub(crate) fn cas<M: Mem>(self, mem: &M, index: usize, old: u64, new: u64) -> Result<(), u64> {
@@ -179,5 +226,41 @@ impl Node {
     pub(crate) unsafe fn free<M: Mem>(self, mem: &M, bytes: usize) {
         // SAFETY: as promised by the caller; it came from `frames` of the same platform.
         unsafe { mem.free(self.0, bytes) }
+    }
+}
+
+/// Entries of a live table of ours, counted from one of them.
+pub(crate) struct Row<'m, M: Mem> {
+    mem: &'m M,
+    node: Node,
+    first: usize,
+    view: M::View,
+}
+
+impl<M: Mem> Clone for Row<'_, M> {
+    #[inline(always)]
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M: Mem> Copy for Row<'_, M> {}
+
+/// How many entries runs look at together: those of a cache line.
+pub(crate) const BUNCH: usize = (LINE / 8) as usize;
+
+impl<M: Mem> Row<'_, M> {
+    /// Loads an entry.
+    #[inline(always)]
+    pub(crate) fn load(self, index: usize) -> u64 {
+        // SAFETY: a live table of ours, and an index inside it (module's invariant).
+        unsafe { self.mem.load_in(self.view, self.node.0, self.first + index) }
+    }
+
+    /// Stores an entry.
+    #[inline(always)]
+    pub(crate) fn store(self, index: usize, value: u64) {
+        // SAFETY: as for `load`; see [`Node::store`].
+        unsafe { self.mem.store_in(self.view, self.node.0, self.first + index, value) }
     }
 }

@@ -23,6 +23,16 @@ pub struct Table<F, M> {
     /// Leaf sizes, in bytes, as a set.
     pub(crate) sizes: u64,
     out_bits: u8,
+    /// Of a table that cannot grow: what is added to an IOVA, so that those of the table are at or below `last_input`. Zero,
+    /// or half the range where both halves are meant.
+    input_bias: u64,
+    /// See `input_bias`.
+    last_input: u64,
+    /// The physical address of the last granule that an entry can lead to.
+    pub(crate) last_output: u64,
+    /// The bits of leaves for RAM that nobody fetches from, by whether they may be read, written, and are coherent; zero where
+    /// the format has none such.
+    leaf_bits: [u64; 8],
     pub(crate) coherent: bool,
     pub(crate) rules: Rules,
     options: Options,
@@ -69,6 +79,14 @@ impl Top {
         ((at & self.in_mask()) >> F::entry_shift(self.level)) as usize
     }
 
+    /// As [`Top::index`], of a root that is known to be of `level`, for an input of the table.
+    #[inline(always)]
+    pub(crate) fn index_at<F: Format>(self, at: u64, level: u32) -> usize {
+        let index = (at >> F::entry_shift(level)) as usize;
+        // Other inputs have no bits above those that the root translates.
+        if F::SIGN_EXTENDED { index & ((1 << F::INDEX_BITS) - 1) } else { index }
+    }
+
     /// The page sizes that levels up to the root's can have, as a set: a table may be narrower than its largest page, or
     /// have grown no level for it yet.
     #[inline(always)]
@@ -100,13 +118,25 @@ impl<F: Format, M: Mem> Table<F, M> {
             root.clean(&mem, 0, shape.root_bytes / 8);
         }
         mem.publish();
+        let rules = Rules { dirty: config.dirty, no_execute: options.no_execute, snoop: config.snoop };
+        let both_halves = F::SIGN_EXTENDED && u32::from(config.in_bits) == F::entry_shift(shape.levels);
+        let mut leaf_bits = [0; 8];
+        for (index, bits) in leaf_bits.iter_mut().enumerate() {
+            let [read, write, coherent] = [0, 1, 2].map(|bit| index >> bit & 1 != 0);
+            let how = Attributes { read, write, execute: false, privileged: false, coherent, mmio: false };
+            *bits = F::encode(how, &rules).unwrap_or(0);
+        }
         Ok(Self {
             mem,
+            leaf_bits,
+            input_bias: if both_halves { 1 << (config.in_bits - 1) } else { 0 },
+            last_input: u64::MAX >> (64 - config.in_bits),
+            last_output: (1 << config.out_bits) - (1 << F::GRANULE_SHIFT),
             top: AtomicU64::new(Top::pack(root.phys(), config.in_bits, shape.levels)),
             sizes: config.page_sizes,
             out_bits: config.out_bits,
             coherent: config.coherent,
-            rules: Rules { dirty: config.dirty, no_execute: options.no_execute, snoop: config.snoop },
+            rules,
             options,
             format: PhantomData,
         })
@@ -166,6 +196,22 @@ impl<F: Format, M: Mem> Table<F, M> {
         F::widen(how)
     }
 
+    /// The bits of a leaf that allows `how`; zero where that takes more than a look at what is kept at hand.
+    #[inline(always)]
+    pub(crate) fn leaf_bits(&self, how: Attributes) -> u64 {
+        let Attributes { read, write, execute, privileged, coherent, mmio } = how;
+        // One number of them, which they often are in a register already.
+        let all = u64::from_le_bytes(
+            [read, write, execute, privileged, coherent, mmio, false, false].map(u8::from),
+        );
+        if all & 0x0100_0101_0000 != 0 {
+            return 0;
+        }
+        // The three that are left, side by side: bits 0, 8 and 32 go to 61, 62 and 63, and nothing else goes there.
+        const GATHER: u64 = 1 << 61 | 1 << 54 | 1 << 31;
+        self.leaf_bits[(all.wrapping_mul(GATHER) >> 61) as usize]
+    }
+
     /// Bytes of a table that is not a root.
     pub(crate) const TABLE_BYTES: usize = 1 << F::GRANULE_SHIFT;
     /// Entries of a table that is not a root.
@@ -188,6 +234,19 @@ impl<F: Format, M: Mem> Table<F, M> {
             return ((at << shift) as i64 >> shift) as u64 == at;
         }
         at & !top.in_mask() == 0
+    }
+
+    /// Whether `at` is an IOVA of a table of `level + 1` levels, `level` being a constant. False may be wrong for a table that
+    /// can grow.
+    #[inline(always)]
+    pub(crate) fn is_input_at(&self, top: Top, level: u32, at: u64) -> bool {
+        if F::GROWS {
+            // As many bits as the levels have is what most tables have; others go the general way.
+            let full = F::entry_shift(level + 1);
+            return u32::from(top.in_bits) == full && at >> full == 0;
+        }
+        let biased = if F::SIGN_EXTENDED { at.wrapping_add(self.input_bias) } else { at };
+        biased <= self.last_input
     }
 
     #[inline(always)]

@@ -4,7 +4,7 @@ use crate::{
     detached::Detached,
     error::UnmapError,
     format::Format,
-    mem::{Mem, Node},
+    mem::{BUNCH, Mem, Node},
     table::{Table, Top, index},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span};
@@ -34,10 +34,21 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// that neighbours need no lock; tables that merely became empty stay for [`Table::trim`].
     ///
     /// Allocates nothing. What is handed out must be invalidated before memory, IOVAs or tables are used again.
+    #[inline]
     pub fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+        // The commonest case by far.
+        if self.unmap_page(span) {
+            return Ok(Unmapped { bytes: span.bytes, detached: Detached::none::<F>() });
+        }
+        self.unmap_range(span)
+    }
+
+    /// [`Table::unmap`] for whatever there is. Apart, so that a granule costs no more than what it needs.
+    #[inline(never)]
+    fn unmap_range(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
         let top = self.top();
         self.check_input(top, span.start, span.bytes)?;
-        // The commonest case by far: just one page, of one entry.
+        // Just one page, of one entry.
         if let Some((node, level, place, raw)) = self.find_entry(top, span.start.0) {
             let shift = F::entry_shift(level);
             let whole = span.bytes == 1 << shift && span.is_aligned(span.bytes);
@@ -116,6 +127,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Where `at` leads: the physical address of this very byte, what the mapping allows, and the bytes of its page.
     /// `None` where nothing is mapped, or `at` is outside the table.
+    #[inline(never)]
     pub fn lookup(&self, at: Iova) -> Option<(PhysAddr, Attributes, u64)> {
         let top = self.top();
         if !Self::is_input(top, at.0) {
@@ -137,7 +149,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             loop {
                 let raw = node.load(&self.mem, place);
                 let goes_whole = DETACH && Self::covers(at, left, level);
-                if raw == 0 || level == 0 || !F::is_link(raw, level) || goes_whole {
+                if level == 0 || !F::is_link(raw, level) || goes_whole {
                     break;
                 }
                 node = Self::child(raw);
@@ -170,14 +182,26 @@ impl<F: Format, M: Mem> Table<F, M> {
         let end = place + (passed >> F::GRANULE_SHIFT) as usize;
         let mut count = 0;
         let (mut first, mut last) = (end, place);
-        for i in place..end {
-            if node.load(&self.mem, i) != 0 {
-                node.store(&self.mem, i, 0);
+        let row = node.row(&self.mem, 0);
+        let mut i = place;
+        while i < end {
+            if end - i >= BUNCH && (i..i + BUNCH).all(|i| row.load(i) != 0) {
+                (i..i + BUNCH).for_each(|i| row.store(i, 0));
+                if !self.coherent {
+                    (first, last) = (first.min(i), i + BUNCH - 1);
+                }
+                count += BUNCH as u64;
+                i += BUNCH;
+                continue;
+            }
+            if row.load(i) != 0 {
+                row.store(i, 0);
                 count += 1;
                 if !self.coherent {
                     (first, last) = (first.min(i), i);
                 }
             }
+            i += 1;
         }
         if !self.coherent && count != 0 {
             node.clean(&self.mem, first, last + 1 - first);
@@ -208,7 +232,21 @@ impl<F: Format, M: Mem> Table<F, M> {
         let mut passed = 0;
         let mut i = place;
         let (mut dirty_first, mut dirty_end) = (usize::MAX, 0);
+        let row = node.row(&self.mem, 0);
         while passed < to_end {
+            // Pages alone, entered at the start of one: a line of them at a time.
+            if (to_end - passed) >> shift >= BUNCH as u64
+                && (at.wrapping_add(passed)) & (bytes - 1) == 0
+                && (i..i + BUNCH).all(|i| F::is_leaf(row.load(i), level))
+            {
+                (i..i + BUNCH).for_each(|i| row.store(i, 0));
+                *taken += (BUNCH as u64) << shift;
+                dirty_first = dirty_first.min(i);
+                i += BUNCH;
+                dirty_end = i;
+                passed += (BUNCH as u64) << shift;
+                continue;
+            }
             let here = at.wrapping_add(passed);
             let raw = node.load(&self.mem, i);
             if raw != 0 {

@@ -135,6 +135,16 @@ unsafe impl Mem for Memory {
     unsafe fn swap(&self, at: PhysAddr, value: u64) -> u64 {
         self.word(at).swap(value, Ordering::AcqRel)
     }
+    type View = ();
+    unsafe fn view(&self, _: PhysAddr) {}
+    unsafe fn load_in(&self, (): (), table: PhysAddr, index: usize) -> u64 {
+        // SAFETY: as promised by the caller.
+        unsafe { self.load(PhysAddr(table.0 + index as u64 * 8)) }
+    }
+    unsafe fn store_in(&self, (): (), table: PhysAddr, index: usize, value: u64) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.store(PhysAddr(table.0 + index as u64 * 8), value) }
+    }
     fn frames(&self, _: usize, _: usize, _: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
         let mut book = self.0.book.lock().unwrap();
         let frame = book.next;

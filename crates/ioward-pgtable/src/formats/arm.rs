@@ -99,6 +99,10 @@ impl<const STAGE: u8, const SHIFT: u32> Format for Arm<STAGE, SHIFT> {
     fn is_link(raw: u64, _: u32) -> bool {
         raw & lpae::TABLE_OR_PAGE.mask() != 0
     }
+    #[inline(always)]
+    fn is_leaf(raw: u64, _: u32) -> bool {
+        raw & (lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask()) == lpae::VALID.mask()
+    }
 
     #[inline(always)]
     fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {

@@ -88,7 +88,11 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        raw & RIGHTS == 0
+        raw & (RIGHTS | pte::V.mask()) == pte::V.mask()
+    }
+    #[inline(always)]
+    fn is_leaf(raw: u64, _: u32) -> bool {
+        raw & RIGHTS != 0
     }
 
     #[inline(always)]

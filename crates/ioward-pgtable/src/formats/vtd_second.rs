@@ -59,7 +59,11 @@ impl Format for VtdSecond {
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        raw & second::PS.mask() == 0
+        raw & (second::PS.mask() | LINK) == LINK
+    }
+    #[inline(always)]
+    fn is_leaf(raw: u64, _: u32) -> bool {
+        raw & second::PS.mask() != 0
     }
 
     #[inline(always)]

@@ -89,7 +89,11 @@ impl<const VTD: bool> Format for X86<VTD> {
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        raw & v2::PS.mask() == 0
+        raw & (v2::PS.mask() | v2::P.mask()) == v2::P.mask()
+    }
+    #[inline(always)]
+    fn is_leaf(raw: u64, _: u32) -> bool {
+        raw & v2::PS.mask() != 0
     }
 
     #[inline(always)]
