@@ -18,7 +18,7 @@ const LARGEST: usize = 64 << 10;
 /// Requests under way at a time, bytes per request, and how many: as in `kernel::nvme::measure`.
 const CASES: [(usize, usize, u64); 4] =
     [(1, 4 << 10, 512), (1, 64 << 10, 512), (32, 4 << 10, 2048), (32, 64 << 10, 1024)];
-/// How often each is measured.
+/// How often each is measured, after one round more for whatever is done for the first time.
 const ROUNDS: u32 = 5;
 
 mod number {
@@ -29,7 +29,9 @@ mod number {
     pub const OPENAT: usize = 56;
     pub const READ: usize = 63;
     pub const WRITE: usize = 64;
+    pub const PREAD: usize = 67;
     pub const EXIT: usize = 93;
+    pub const MMAP: usize = 222;
     pub const PERF_EVENT_OPEN: usize = 241;
 }
 
@@ -128,10 +130,6 @@ struct Counter {
     rest: [u64; 6],
 }
 
-#[repr(C, align(4096))]
-struct Buffers([[u8; LARGEST]; DEPTH]);
-static mut BUFFERS: Buffers = Buffers([[0; LARGEST]; DEPTH]);
-
 /// What did not work, and the kernel's number for why.
 struct Failed(&'static str, isize);
 
@@ -139,11 +137,30 @@ fn named(what: &'static str) -> impl Fn(isize) -> Failed {
     move |error| Failed(what, error)
 }
 
+/// One huge page for all of them. So each lies in one piece, as the buffers of our kernel do: in pages from here and there, a
+/// request would be mapped in as many pieces as memory happens to have; and what nobody has written to would be one and
+/// the same page of zeros.
+fn buffers() -> Result<usize, Failed> {
+    const BYTES: usize = DEPTH * LARGEST;
+    const READ_WRITE: usize = 1 | 2;
+    const PRIVATE_ANONYMOUS_HUGE: usize = 0x2 | 0x20 | 0x4_0000;
+    // SAFETY: the kernel chooses where.
+    let at = unsafe { call(number::MMAP, [0, BYTES, READ_WRITE, PRIVATE_ANONYMOUS_HUGE, usize::MAX, 0]) };
+    let at = at.map_err(named("a huge page for the buffers"))?;
+    // SAFETY: the memory is ours alone.
+    unsafe { (at as *mut u8).write_bytes(1, BYTES) };
+    Ok(at)
+}
+
 /// An open device with its queue of requests.
 struct Load {
     file: usize,
     context: usize,
     counter: usize,
+    /// `/proc/stat`.
+    statistics: usize,
+    /// [`DEPTH`] buffers of [`LARGEST`] bytes, one behind the other.
+    buffers: usize,
 }
 
 impl Load {
@@ -165,7 +182,10 @@ impl Load {
             let counter = counter.map_err(named("perf_event_open"))?;
             const ENABLE: usize = 0x2400;
             call(number::IOCTL, [counter, ENABLE, 0, 0, 0, 0]).map_err(named("enable the counter"))?;
-            Ok(Self { file, context, counter })
+            let path = c"/proc/stat";
+            let statistics = call(number::OPENAT, [HERE, path.as_ptr() as usize, 0, 0, 0, 0]);
+            let statistics = statistics.map_err(named("open /proc/stat"))?;
+            Ok(Self { file, context, counter, statistics, buffers: buffers()? })
         }
     }
 
@@ -177,13 +197,28 @@ impl Load {
         read.map_err(named("read the counter")).map(|_| count)
     }
 
+    /// Interrupts that the machine has taken since it was started: the first number behind `intr` in `/proc/stat`.
+    fn interrupts(&self) -> Result<u64, Failed> {
+        let mut text = [0_u8; 4096];
+        // SAFETY: writes as much of the text as there is room for.
+        let read = unsafe {
+            call(number::PREAD, [self.statistics, text.as_mut_ptr() as usize, text.len(), 0, 0, 0])
+        };
+        let text = &text[..read.map_err(named("read /proc/stat"))?.min(text.len())];
+        let name = b"\nintr ";
+        let at = text.windows(name.len()).position(|window| window == name);
+        let at = at.ok_or(Failed("no count of interrupts in /proc/stat", 0))?;
+        let digits = text[at + name.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+        Ok(digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    }
+
     /// Moves `count` requests of `bytes` bytes, one behind the other on the device.
     fn run(&self, depth: usize, write: bool, bytes: usize, count: u64) -> Result<(), Failed> {
         let mut requests = [NOTHING; DEPTH];
         let mut events = [Event { data: 0, request: 0, result: 0, second: 0 }; DEPTH];
         let (mut next, mut done) = (0, 0);
         let mut submit = |slot: usize, next: u64| {
-            let buffer = (&raw mut BUFFERS) as u64 + (slot * LARGEST) as u64;
+            let buffer = (self.buffers + slot * LARGEST) as u64;
             requests[slot] = Request {
                 data: slot as u64,
                 opcode: u16::from(write),
@@ -222,20 +257,21 @@ impl Load {
         Ok(())
     }
 
-    /// `measured read 4096 32 1000 123456`: which, bytes, depth, requests, instructions.
+    /// `measured read 4096 32 1000 123456 990`: which, bytes, depth, requests, instructions, interrupts.
     fn measure(&self) -> Result<(), Failed> {
         for (depth, bytes, count) in CASES {
             for (name, write) in [("write", true), ("read", false)] {
-                // Once before, for whatever is done for the first time.
-                self.run(depth, write, bytes, count / 4)?;
+                self.run(depth, write, bytes, count)?;
                 // How requests and their ends meet differs: the round that took the least counts.
-                let mut least = u64::MAX;
+                let mut least = (u64::MAX, 0);
                 for _ in 0..ROUNDS {
-                    let before = self.instructions()?;
+                    let taken = self.interrupts()?;
+                    let begun = self.instructions()?;
                     self.run(depth, write, bytes, count)?;
-                    least = least.min(self.instructions()? - before);
+                    let run = self.instructions()? - begun;
+                    least = least.min((run, self.interrupts()? - taken));
                 }
-                let _ = writeln!(Out, "measured {name} {bytes} {depth} {count} {least}");
+                let _ = writeln!(Out, "measured {name} {bytes} {depth} {count} {} {}", least.0, least.1);
             }
         }
         Ok(())

@@ -32,7 +32,7 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
                 let mut load = Load::new(bound.dma(), namespace, &mut queue, &sizes, 0)?;
                 let region = |count| Region { start: 0, bytes: count * bytes as u64 };
                 // Once before, for whatever is done for the first time.
-                load.touch(region(count / 4), write)?;
+                load.touch(region(count), write)?;
                 // How requests and their ends meet differs: the round that took the least counts.
                 let mut least = (u64::MAX, 0);
                 for _ in 0..ROUNDS {
