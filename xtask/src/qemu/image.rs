@@ -72,6 +72,14 @@ impl Hash {
     }
 }
 
+/// A run has said of as many images as it should.
+pub fn count(said: usize, expected: usize) -> Result<(), String> {
+    if said == expected {
+        return Ok(());
+    }
+    Err(format!("it says {said} times what is on a drive, and not {expected} times"))
+}
+
 /// Holds a kernel's line, after the word `image`, against the files.
 pub fn check(images: &[Image], line: &str) -> Result<(), String> {
     let words: Vec<&str> = line.split(' ').collect();
@@ -89,6 +97,12 @@ pub fn check(images: &[Image], line: &str) -> Result<(), String> {
 mod tests {
     use super::*;
     use std::io::Write as _;
+
+    #[test]
+    fn a_run_that_says_nothing_of_its_drives_is_an_error() {
+        assert_eq!(count(2, 2), Ok(()));
+        assert!(count(0, 2).is_err() && count(3, 2).is_err());
+    }
 
     #[test]
     fn what_a_kernel_says_is_held_against_the_file() {

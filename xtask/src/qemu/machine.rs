@@ -50,6 +50,9 @@ pub struct Machine {
     pub netdevs: &'static [&'static str],
     /// A `-drive` each.
     pub drives: &'static [Drive],
+    /// How often a run says what it has written to a drive (`image …`), which is held against the drive's file. One that says
+    /// less often has shown less than it seems.
+    pub images: usize,
     /// The kernel's command line: `run=WHAT` for each thing that it does instead of the checks with edu.
     pub words: &'static str,
     /// What the kernel may have said to QEMU's monitor, word for word.
@@ -72,11 +75,26 @@ impl Machine {
         devices: &[],
         netdevs: &[],
         drives: &[],
+        images: 0,
         words: "",
         monitor: &[],
         says: &[],
         expect: Expect::Checks { control: true },
     };
+
+    /// The kind of IOMMU that it has, for people.
+    pub fn iommu(&self) -> &'static str {
+        let kinds = [
+            ("smmuv3", "Arm SMMUv3"),
+            ("intel-iommu", "Intel VT-d"),
+            ("amd-iommu", "AMD-Vi"),
+            ("riscv-iommu", "RISC-V IOMMU"),
+            ("iommu-sys=on", "RISC-V IOMMU"),
+            ("virtio-iommu", "virtio-iommu"),
+        ];
+        let has = |name: &str| self.machine.contains(name) || self.args.iter().any(|arg| arg.contains(name));
+        kinds.iter().find(|(name, _)| has(name)).map_or("none", |(_, kind)| kind)
+    }
 
     /// QEMU's command line for one run. `images` are those of [`drives`](Self::drives); `monitor` is a socket.
     pub fn command(&self, kernel: &Path, bypass: bool, images: &[Image], monitor: Option<&Path>) -> Command {

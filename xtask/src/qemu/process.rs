@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// What is run.
 pub struct Run<'a> {
     /// The machine.
-    pub machine: &'a Machine,
+    pub machine: &'static Machine,
     /// Its kernel.
     pub kernel: &'a Path,
     /// Whether this is the negative control.
@@ -77,6 +77,7 @@ impl Run<'_> {
             Ok(())
         })?;
         // QEMU has ended: the files are what the drives hold.
+        image::count(said.len(), self.machine.images)?;
         said.iter().try_for_each(|about| image::check(&images, about))
     }
 }

@@ -11,6 +11,8 @@ const WITH_NVME: Machine = Machine {
     instruction: Some(3),
     drives: &[Drive { id: "disk0", mib: 320 }],
     devices: &["nvme,drive=disk0,serial=ioward"],
+    // One for each queue.
+    images: 2,
     words: "run=nvme",
     ..Machine::PLAIN
 };

@@ -13,6 +13,7 @@ const WITH_BOTH: Machine = Machine {
     ],
     netdevs: &["user,id=net"],
     drives: &[Drive { id: "disk", mib: 8 }],
+    images: 1,
     words: "run=virtio",
     ..Machine::PLAIN
 };
