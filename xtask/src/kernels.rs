@@ -1,6 +1,10 @@
-//! Builds the kernels with whichever compiler can: one with the target's own libraries, or one that builds `core` itself.
+//! Builds the kernels with whichever compiler can: one with the target's own libraries, or one that builds `core` itself;
+//! and holds them against clippy.
 
-use crate::shell::{ask, cargo, root, show, target};
+use crate::{
+    shell::{ask, cargo, root, show, target},
+    tally::Tally,
+};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -77,15 +81,33 @@ fn linker() -> Option<&'static str> {
     ["ld.lld", "/usr/bin/ld.lld"].into_iter().find(|name| ask(name, &["--version"]).is_some())
 }
 
+/// How a kernel is built: profiles of the kernels' workspace.
+#[derive(Clone, Copy)]
+pub enum Profile {
+    /// To be built fast, for checks.
+    Qemu,
+    /// To run fast, for measurements.
+    Release,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Qemu => "qemu",
+            Self::Release => "release",
+        }
+    }
+}
+
 /// Builds an architecture's kernel and tells where it is.
-pub fn build(arch: Arch) -> Result<PathBuf, String> {
-    build_program(arch, &format!("kernel-{}", arch.name()))
+pub fn build(arch: Arch, profile: Profile) -> Result<PathBuf, String> {
+    build_program(arch, &format!("kernel-{}", arch.name()), profile)
 }
 
 /// Builds a program of the kernels' workspace and tells where it is.
-pub fn build_program(arch: Arch, name: &str) -> Result<PathBuf, String> {
+pub fn build_program(arch: Arch, name: &str, profile: Profile) -> Result<PathBuf, String> {
     let folder = target().join("kernels");
-    let args = ["build", "--release", "-p", name, "--target", arch.triple()];
+    let args = ["build", "--profile", profile.name(), "-p", name, "--target", arch.triple()];
     let mut flags = vec!["-Crelocation-model=static".to_owned()];
     let mut command = match toolchain(arch)? {
         Toolchain::Rustup => {
@@ -107,6 +129,47 @@ pub fn build_program(arch: Arch, name: &str) -> Result<PathBuf, String> {
     command.env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS").env_remove("LD_LIBRARY_PATH");
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     show(&mut command)?;
-    let kernel = folder.join(arch.triple()).join("release").join(name);
+    let kernel = folder.join(arch.triple()).join(profile.name()).join(name);
     if kernel.exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
+}
+
+/// Holds the kernels against clippy: each for its own target, where the compiler that runs us has that. Where it has not, what
+/// they share and the kernel of this machine's architecture are looked at as programs of this machine.
+pub fn lint(tally: &mut Tally) {
+    let mut left = Vec::new();
+    for arch in Arch::ALL {
+        let Ok(Toolchain::Rustup) = toolchain(arch) else {
+            left.push(arch.name());
+            continue;
+        };
+        let own = format!("kernel-{}", arch.name());
+        let mut packages = vec!["-p", "kernel", "-p", &own];
+        if arch == Arch::Aarch64 {
+            packages.extend(["-p", "linux-load"]);
+        }
+        let lint = clippy(&packages, &["--target", arch.triple()]);
+        tally.check(&format!("clippy of the kernel for {}", arch.name()), lint);
+    }
+    if left.is_empty() {
+        return;
+    }
+    let here = std::env::consts::ARCH;
+    let own = format!("kernel-{here}");
+    let mut packages = vec!["-p", "kernel"];
+    if left.contains(&here) {
+        packages.extend(["-p", &own]);
+        left.retain(|name| *name != here);
+    }
+    tally.check("clippy of what the kernels share", clippy(&packages, &[]));
+    if !left.is_empty() {
+        let what = format!("clippy of the kernels for {}", left.join(", "));
+        tally.skip(&what, "their targets are not installed for the compiler that has clippy");
+    }
+}
+
+fn clippy(packages: &[&str], args: &[&str]) -> Result<(), String> {
+    let mut command = cargo();
+    command.current_dir(root().join("kernels")).env("CARGO_TARGET_DIR", target().join("kernels"));
+    command.args(["clippy", "--quiet"]).args(packages).args(args).args(["--", "-D", "warnings"]);
+    show(&mut command)
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: everything that is tested, in the order in which it fails fastest.
 
 use crate::{
-    browser, cov, fuzz, mutate, oracle, qemu, runs,
+    browser, cov, fuzz, kernels, mutate, oracle, qemu, runs,
     sanitize::{self, count},
     setup,
     shell::{cargo, root, show},
@@ -54,6 +54,7 @@ fn lints(tally: &mut Tally) {
     let mut command = cargo();
     command.args(["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]);
     tally.check("clippy", show(&mut command));
+    kernels::lint(tally);
 }
 
 fn documentation(tally: &mut Tally) {

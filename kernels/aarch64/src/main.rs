@@ -8,7 +8,7 @@ use core::arch::asm;
 use ioward::types::{PhysAddr, Span, describe::Table};
 use kernel::{Board, Boot, say, tree};
 
-static BOARD: Board = Board { put, nanos, off, cpu, start, instructions };
+static BOARD: Board = Board { put, nanos, off, cpu, start, instructions, ..Board::ALONE };
 
 /// The PL011's data and flag registers, where QEMU's `virt` machine has them.
 const UART: usize = 0x900_0000;

@@ -19,6 +19,16 @@ pub struct Board {
     pub start: fn() -> bool,
     /// Instructions that this CPU has run, modulo 2^32; always 0 where nothing counts them.
     pub instructions: fn() -> u32,
+    /// The local APIC of the CPU that asks; none on machines without.
+    pub apic: Option<Apic>,
+}
+
+/// A local APIC as it is looked at without ever taking an interrupt.
+pub struct Apic {
+    /// Turns it on, and tells its number: where messages find it.
+    pub on: fn() -> u32,
+    /// Whether a vector has arrived and was not taken.
+    pub pending: fn(u8) -> bool,
 }
 
 impl Board {
@@ -32,6 +42,7 @@ impl Board {
         cpu: || 0,
         start: || false,
         instructions: || 0,
+        apic: None,
     };
 }
 

@@ -13,10 +13,14 @@ use alloc::{
     string::{String, ToString as _},
     vec::Vec,
 };
-use core::ops::Range;
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use ioward::{
     core::{Policy, Status, UnservedKind},
-    types::describe::Table,
+    discover::UnitKind,
+    types::{Mmio, MmioPtr, describe::Table},
 };
 
 /// Breaks a table; none where there was nothing to break.
@@ -75,13 +79,103 @@ const BREAKS: &[(&str, Table, Break)] = &[
 const DRHD: usize = 48;
 const IVHD: usize = 48;
 
+/// The word that breaks no table, but what IOMMUs are told: see [`Registers`].
+pub const QUEUE_BASE: &str = "break=queue-base";
+/// Where there is neither memory nor a register on any of these machines; a multiple of any queue's length.
+const NOWHERE: u64 = 0x20_0000_0000;
+
+/// The registers of an IOMMU. Astray, whatever is written to the base of its command queue leads nowhere.
+pub struct Registers {
+    block: MmioPtr,
+    astray: Option<Base>,
+    /// What was to be written there: it reads as if it had been.
+    told: AtomicU64,
+}
+
+/// Where a register of 64 bits is that has a queue's base, which of its bits are the address, and what they are now.
+struct Base {
+    at: usize,
+    address: u64,
+    nowhere: u64,
+}
+
+impl Base {
+    /// That of the queue by which an IOMMU takes commands.
+    fn of(kind: &UnitKind) -> Option<Self> {
+        let bits = |first: u32, last: u32| (u64::MAX >> (63 - last)) & (u64::MAX << first);
+        let (at, address, nowhere) = match kind {
+            // SMMU_CMDQ_BASE (IHI 0070, 6.3.26).
+            UnitKind::SmmuV3(_) => (0x90, bits(5, 51), NOWHERE),
+            // The command buffer base address register (48882, 3.4.1).
+            UnitKind::AmdVi(_) => (0x08, bits(12, 51), NOWHERE),
+            // IQA_REG (VT-d 4.1, 11.4.9.3).
+            UnitKind::VtD(_) => (0x90, bits(12, 63), NOWHERE),
+            // cqb, which has the number of the page (RISC-V IOMMU 1.0, 6.7).
+            UnitKind::RiscV(_) => (0x18, bits(10, 53), NOWHERE >> 2),
+            // queue_desc, of whichever queue is selected (virtio 1.3, 4.1.4.3).
+            UnitKind::Virtio => (0x20, u64::MAX, NOWHERE),
+            _ => return None,
+        };
+        Some(Self { at, address, nowhere })
+    }
+
+    fn broken(&self, value: u64) -> u64 {
+        value & !self.address | self.nowhere
+    }
+}
+
+impl Registers {
+    /// Those of an IOMMU of this kind; `astray` breaks them.
+    pub fn new(block: MmioPtr, kind: &UnitKind, astray: bool) -> Self {
+        Self { block, astray: if astray { Base::of(kind) } else { None }, told: AtomicU64::new(0) }
+    }
+}
+
+impl Mmio for Registers {
+    fn read32(&self, at: usize) -> u32 {
+        self.block.read32(at)
+    }
+    fn write32(&self, at: usize, value: u32) {
+        let value = match &self.astray {
+            Some(base) if at == base.at => base.broken(value.into()) as u32,
+            Some(base) if at == base.at + 4 => (base.broken(u64::from(value) << 32) >> 32) as u32,
+            _ => value,
+        };
+        self.block.write32(at, value);
+    }
+    fn read64(&self, at: usize) -> u64 {
+        let is_base = self.astray.as_ref().is_some_and(|base| base.at == at);
+        if is_base { self.told.load(Ordering::Relaxed) } else { self.block.read64(at) }
+    }
+    fn write64(&self, at: usize, value: u64) {
+        let Some(base) = self.astray.as_ref().filter(|base| base.at == at) else {
+            return self.block.write64(at, value);
+        };
+        self.told.store(value, Ordering::Relaxed);
+        self.block.write64(at, base.broken(value));
+    }
+    fn read8(&self, at: usize) -> u8 {
+        self.block.read8(at)
+    }
+    fn read16(&self, at: usize) -> u16 {
+        self.block.read16(at)
+    }
+    fn write8(&self, at: usize, value: u8) {
+        self.block.write8(at, value);
+    }
+    fn write16(&self, at: usize, value: u16) {
+        self.block.write16(at, value);
+    }
+}
+
 /// Breaks what the command line asks for, in a copy that stays for good.
 pub fn tables(
     line: &str,
     tables: [(Table, &'static [u8]); 3],
 ) -> Result<[(Table, &'static [u8]); 3], String> {
     let mut tables = tables;
-    for word in line.split(' ').filter_map(|word| word.strip_prefix("break=")) {
+    let words = line.split(' ').filter(|word| *word != QUEUE_BASE);
+    for word in words.filter_map(|word| word.strip_prefix("break=")) {
         let mut broken = 0;
         for (kind, bytes) in tables.iter_mut().filter(|(_, bytes)| !bytes.is_empty()) {
             let Some((_, _, how)) = BREAKS.iter().find(|(name, of, _)| *name == word && of == kind) else {
@@ -128,8 +222,9 @@ fn property(tree: &[u8], name: &[u8]) -> Option<Range<usize>> {
         .and_then(|at| Some(at + 12..at + 12 + word(at + 4)?))
 }
 
-/// The check of devices that nobody serves though there is an IOMMU: each is off, and no driver can bind; with translation
-/// bypassed they are trusted, and reach memory.
+/// The check of devices that nobody serves though there is an IOMMU: each is off, and no driver can bind. Where no IOMMU was
+/// found, nothing but that keeps them from memory: they try, and with translation bypassed, where they are trusted, they
+/// reach it.
 pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
     // Who reads them wants all of them here, those that matter little too.
     stage.machine.reports.iter().for_each(|report| say!("report {report}"));
@@ -162,6 +257,12 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
         };
         if !stage.bypass {
             checks.check(name("no-driver-binds"), refused);
+            let on = stage.pci.is_bus_master(edu.function);
+            checks.check(name("bus-master-is-off"), if on { Err("it is on") } else { Ok(()) });
+        }
+        if !stage.drivers.is_empty() {
+            // An IOMMU blocks it, turned off or not: an attempt would tell nothing of what is checked here.
+            continue;
         }
         let victim = Page::new(1);
         let stored = edu.store(&Kernel, victim.iova(), PAGE).map_err(Why::from);

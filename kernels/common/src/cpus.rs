@@ -38,7 +38,7 @@ pub fn second() -> ! {
         // SAFETY: `both` keeps the job until it is done, and leaves its work to us. No reference to the whole job is made:
         // `both` looks at its flag meanwhile.
         unsafe {
-            (&mut *(*job).work)();
+            ((*job).work)();
             (*job).done.store(true, Ordering::Release);
         }
     }
@@ -60,12 +60,13 @@ pub fn both(mut first: impl FnMut(), mut second: impl FnMut() + Send) -> bool {
     // SAFETY: the job lives until this function ends. Its flag is an atomic, and the other CPU makes no reference that is
     // its own to the flag or to the job around it.
     let done: &AtomicBool = unsafe { &(*pointer).done };
+    // What it works on is on our stack.
     wait(|| done.load(Ordering::Acquire), "the second CPU does not finish its part");
     true
 }
 
-/// Waits for another CPU. What it works on is on our stack: where it does not answer there is no way on.
-fn wait(until: impl Fn() -> bool, what: &str) {
+/// Waits for another CPU; where that does not come there is no way on, and the machine ends with `what`.
+pub(crate) fn wait(until: impl Fn() -> bool, what: &str) {
     let nanos = || board().map_or(0, |board| (board.nanos)());
     let start = nanos();
     while !until() {

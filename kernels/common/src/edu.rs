@@ -10,6 +10,9 @@ const ID: u32 = 0x11e8_1234;
 const SIGNATURE: u32 = 0x00ed;
 
 const REG_ID: usize = 0x00;
+/// Writing it raises the interrupt, which lasts until the same bits are written to the other one.
+const REG_RAISE: usize = 0x60;
+const REG_ACKNOWLEDGE: usize = 0x64;
 const REG_SOURCE: usize = 0x80;
 const REG_TARGET: usize = 0x88;
 const REG_COUNT: usize = 0x90;
@@ -47,6 +50,16 @@ impl Edu {
     pub fn identify(&self) -> Result<(), EduError> {
         let id = self.registers.read32(REG_ID);
         if id & 0xffff == SIGNATURE { Ok(()) } else { Err(EduError::Signature(id)) }
+    }
+
+    /// Raises its interrupt.
+    pub fn raise(&self) {
+        self.registers.write32(REG_RAISE, 1);
+    }
+
+    /// Ends it.
+    pub fn acknowledge(&self) {
+        self.registers.write32(REG_ACKNOWLEDGE, 1);
     }
 
     fn begin(&self, from: u64, to: u64, bytes: u64, command: u64) {

@@ -1,6 +1,6 @@
 //! From what was discovered to drivers.
 
-use crate::{pci::Pci, platform::Kernel, say};
+use crate::{broken::Registers, pci::Pci, platform::Kernel, say};
 use alloc::{
     format,
     string::{String, ToString as _},
@@ -16,13 +16,22 @@ use ioward::{
     types::{MmioPtr, PhysAddr, Span},
 };
 
+/// What is asked of IOMMUs beside translation.
+#[derive(Clone, Copy, Default)]
+pub struct Wishes {
+    /// They remap interrupts, those that can.
+    pub interrupts: bool,
+    /// They are told that their command queue is where there is no memory: what a broken kernel would do.
+    pub astray: bool,
+}
+
 /// Brings up every IOMMU that firmware describes and enables; every source starts blocked.
 ///
 /// # Safety
 /// The registers that firmware names are mapped where they are, and nobody else drives them.
-pub unsafe fn bring_up(machine: &Machine, pci: &Pci) -> Result<Vec<Arc<dyn Driver>>, String> {
+pub unsafe fn bring_up(machine: &Machine, pci: &Pci, wishes: Wishes) -> Result<Vec<Arc<dyn Driver>>, String> {
     // SAFETY: as promised by the caller.
-    unsafe { take_over(machine, pci, BringUp::Cold) }
+    unsafe { take_over(machine, pci, BringUp::Cold, wishes) }
 }
 
 /// As [`bring_up`], of IOMMUs that somebody has left in `state`.
@@ -33,16 +42,20 @@ pub unsafe fn take_over(
     machine: &Machine,
     pci: &Pci,
     state: BringUp<'_>,
+    wishes: Wishes,
 ) -> Result<Vec<Arc<dyn Driver>>, String> {
     let mut drivers = Vec::new();
     for unit in machine.iommus.iter().filter(|unit| unit.enabled) {
-        let registers = || match (unit.registers, unit.function) {
-            // SAFETY: as promised by the caller.
-            (Some(span), _) => unsafe { mapped(span) }.ok_or("registers at address zero"),
-            (None, Some(function)) => {
-                pci.registers(Bdf::of_requester(0, function.requester), 0).ok_or("no base address register")
-            }
-            (None, None) => Err("no registers"),
+        let registers = || -> Result<Registers, &'static str> {
+            let block = match (unit.registers, unit.function) {
+                // SAFETY: as promised by the caller.
+                (Some(span), _) => unsafe { mapped(span) }.ok_or("registers at address zero")?,
+                (None, Some(function)) => pci
+                    .registers(Bdf::of_requester(0, function.requester), 0)
+                    .ok_or("no base address register")?,
+                (None, None) => return Err("no registers"),
+            };
+            Ok(Registers::new(block, &unit.kind, wishes.astray))
         };
         say!("iommu {} {} {}", unit.id, unit.name, unit.kind);
         if let Some(function) = unit.function {
@@ -56,12 +69,16 @@ pub unsafe fn take_over(
                 Arc::new(smmu.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::AmdVi(described) => {
-                let config = amdvi::Config::new(*described, u16::MAX);
+                let mut config = amdvi::Config::new(*described, u16::MAX);
+                config.interrupts = wishes.interrupts;
                 let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
             UnitKind::VtD(described) => {
-                let config = vtd::Config::new(*described);
+                let mut config = vtd::Config::new(*described);
+                if wishes.interrupts {
+                    config.interrupts = vtd::Interrupts::Remap { entries_log2: 8, x2apic: false };
+                }
                 let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(vtd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
@@ -72,8 +89,9 @@ pub unsafe fn take_over(
             }
             UnitKind::Virtio => {
                 let function = unit.function.ok_or_else(|| format!("{}: no PCI function", unit.name))?;
-                let transport = virtio_pci(pci, Bdf::of_requester(0, function.requester))
-                    .map_err(|why| format!("{}: {why}", unit.name))?;
+                let at = Bdf::of_requester(0, function.requester);
+                let transport =
+                    virtio_pci(pci, at, wishes.astray).map_err(|why| format!("{}: {why}", unit.name))?;
                 let settings = virtio::Config::default();
                 let iommu = virtio::VirtioIommu::bring_up(unit.id, transport, settings, &Kernel);
                 Arc::new(iommu.map_err(|why| format!("{}: {why}", unit.name))?)
@@ -86,9 +104,9 @@ pub unsafe fn take_over(
 }
 
 /// The structures of a virtio function, in its base address registers.
-fn virtio_pci(pci: &Pci, function: Bdf) -> Result<virtio::VirtioPci<MmioPtr>, String> {
+fn virtio_pci(pci: &Pci, function: Bdf, astray: bool) -> Result<virtio::VirtioPci<Registers>, String> {
     let places = virtio::Places::find(|at| pci.read(function, at)).map_err(|why| why.to_string())?;
-    let region = |place: virtio::Place| {
+    let region = |place: virtio::Place, astray| {
         let whole = pci.bar(function, place.bar.into());
         let part = whole.and_then(|bar| {
             let last = u64::from(place.offset) + u64::from(place.bytes);
@@ -97,14 +115,15 @@ fn virtio_pci(pci: &Pci, function: Bdf) -> Result<virtio::VirtioPci<MmioPtr>, St
         });
         // SAFETY: what a function's base address registers decode is mapped where it is.
         part.and_then(|part| unsafe { mapped(part) })
+            .map(|block| Registers::new(block, &UnitKind::Virtio, astray))
             .ok_or_else(|| format!("nothing at BAR {} {:#x}", place.bar, place.offset))
     };
     let regions = virtio::Regions {
-        common: region(places.common)?,
-        notify: region(places.notify)?,
+        common: region(places.common, astray)?,
+        notify: region(places.notify, false)?,
         notify_multiplier: places.notify_multiplier,
-        isr: region(places.isr)?,
-        device: region(places.device)?,
+        isr: region(places.isr, false)?,
+        device: region(places.device, false)?,
     };
     Ok(virtio::VirtioPci::new(regions, places.device_id, None))
 }

@@ -7,7 +7,7 @@ use crate::{
     checks::Checks,
     direct::Direct,
     edu::Edu,
-    iommus,
+    iommus::{self, Wishes},
     platform::Kernel,
     say,
     script::{PAGE, Page, Side, Why},
@@ -130,7 +130,7 @@ fn driver(stage: &Stage, iommu: IommuId) -> Result<Arc<dyn Driver>, String> {
 
 fn take_over(stage: &Stage, state: BringUp<'_>) -> Result<Vec<Arc<dyn Driver>>, String> {
     // SAFETY: whoever drove them has been forgotten, and what it made stays as it is.
-    unsafe { iommus::take_over(&stage.machine, stage.pci, state) }
+    unsafe { iommus::take_over(&stage.machine, stage.pci, state, Wishes::default()) }
 }
 
 /// Eight bytes of memory that somebody else has left.

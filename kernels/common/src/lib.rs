@@ -15,11 +15,13 @@ pub mod edu;
 pub mod fabric;
 pub mod hotplug;
 pub mod igb;
+pub mod interrupts;
 pub mod iommus;
 pub mod isolation;
 pub mod left_on;
 pub mod lock;
 pub mod memory;
+pub mod msi;
 pub mod neighbours;
 pub mod nvme;
 pub mod parallel;
@@ -61,6 +63,7 @@ const SUITES: &[(&str, Suite)] = &[
     ("cpus", parallel::run),
     ("measure", nvme::measure),
     ("virtio", virtio::run),
+    ("interrupts", interrupts::run),
 ];
 /// Runs its checks on a machine whose IOMMUs have been brought up.
 type Suite = fn(&Stage, &mut Checks) -> Result<(), String>;

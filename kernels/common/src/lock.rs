@@ -7,7 +7,8 @@ use ioward::types::RawLock;
 pub struct Spin(AtomicBool);
 
 impl Spin {
-    /// For statics.
+    /// For statics, each of which is a lock of its own.
+    #[expect(clippy::declare_interior_mutable_const)]
     pub const UNLOCKED: Self = Self(AtomicBool::new(false));
 }
 

@@ -156,6 +156,23 @@ impl Pci {
         Control { pci: self, function }
     }
 
+    /// Keeps every function from issuing requests, and says whether all of them obey: what is left where the IOMMU that is
+    /// to confine them is of no use.
+    pub fn all_off(&self) -> &'static str {
+        self.functions.iter().for_each(|&function| self.bus_master(function, false));
+        let on = |function: &Bdf| self.is_bus_master(*function);
+        if self.functions.iter().any(on) {
+            "not every device can be turned off"
+        } else {
+            "every device is off"
+        }
+    }
+
+    /// Whether a function may issue requests.
+    pub fn is_bus_master(&self, function: Bdf) -> bool {
+        self.access.read32(function, regs::COMMAND) & regs::COMMAND_MASTER != 0
+    }
+
     /// Lets a function issue requests, or not.
     pub fn bus_master(&self, function: Bdf, on: bool) {
         let command = self.access.read32(function, regs::COMMAND) & 0xffff;

@@ -60,9 +60,8 @@ unsafe impl Platform for Kernel {
         for pins in PINS.iter().enumerate().filter(|(cpu, _)| *cpu != own).map(|(_, pins)| pins) {
             let entry = pins.load(Ordering::Acquire);
             let held = |now: usize| !now.is_multiple_of(ROUND) && now / ROUND == entry / ROUND;
-            while held(pins.load(Ordering::Acquire)) {
-                core::hint::spin_loop();
-            }
+            // Bounded: a pin is never held over a wait for hardware that is longer than a driver's bound.
+            cpus::wait(|| !held(pins.load(Ordering::Acquire)), "a CPU keeps its pin");
         }
     }
     fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {

@@ -171,6 +171,9 @@ impl From<String> for Why {
     }
 }
 
+/// Where a device was sent, which it was kept from; or why that failed, and where it was sent if it was.
+type Attempt = Result<Iova, (Why, Option<Iova>)>;
+
 /// One device, what it is behind, and what it is called.
 pub struct Script<'a> {
     /// Where results go.
@@ -215,13 +218,7 @@ impl Script<'_> {
     }
 
     /// Makes the device try something, and looks for the report. `blocked`: because the device is blocked.
-    fn rogue(
-        &mut self,
-        name: &str,
-        access: Access,
-        blocked: bool,
-        attempt: fn(&mut Self) -> Result<Iova, (Why, Option<Iova>)>,
-    ) {
+    fn rogue(&mut self, name: &str, access: Access, blocked: bool, attempt: fn(&mut Self) -> Attempt) {
         let _ = self.side.faults();
         let (result, at) = match attempt(self) {
             Ok(at) => (Ok(()), Some(at)),
@@ -255,18 +252,18 @@ impl Script<'_> {
     }
 
     /// Writes to `victim`, full of `seed`, which must not change.
-    fn write_to(&mut self, victim: &Page, seed: u8) -> Result<Iova, (Why, Option<Iova>)> {
+    fn write_to(&mut self, victim: &Page, seed: u8) -> Attempt {
         let at = victim.iova();
         self.edu.store(&Kernel, at, ROGUE).map_err(|why| (why.into(), Some(at)))?;
         if victim.holds(seed) { Ok(at) } else { Err((Why::Reached, Some(at))) }
     }
 
-    fn write_not_mapped(&mut self) -> Result<Iova, (Why, Option<Iova>)> {
+    fn write_not_mapped(&mut self) -> Attempt {
         self.write_to(&Page::new(3), 3)
     }
 
     /// Reads a secret that is not mapped and writes what it got to where it may.
-    fn read_not_mapped(&mut self) -> Result<Iova, (Why, Option<Iova>)> {
+    fn read_not_mapped(&mut self) -> Attempt {
         let (secret, mailbox) = (Page::new(4), Page::new(5));
         let at = secret.iova();
         let mut steps = || {
@@ -279,7 +276,7 @@ impl Script<'_> {
         steps().map(|()| at).map_err(|why: Why| (why, Some(at)))
     }
 
-    fn write_read_only(&mut self) -> Result<Iova, (Why, Option<Iova>)> {
+    fn write_read_only(&mut self) -> Attempt {
         let victim = Page::new(6);
         self.side.map(victim.iova(), victim.phys(), Attributes::READ).map_err(|why| (why.into(), None))?;
         let result = self.write_to(&victim, 6);
@@ -288,7 +285,7 @@ impl Script<'_> {
     }
 
     /// First the mapping works, so that whatever caches translations has it; then it is gone.
-    fn write_unmapped(&mut self) -> Result<Iova, (Why, Option<Iova>)> {
+    fn write_unmapped(&mut self) -> Attempt {
         let victim = Page::new(7);
         let at = victim.iova();
         let mut steps = || {
@@ -305,13 +302,13 @@ impl Script<'_> {
         self.write_to(&victim, 7)
     }
 
-    fn write_neighbour(&mut self) -> Result<Iova, (Why, Option<Iova>)> {
+    fn write_neighbour(&mut self) -> Attempt {
         let (neighbour, seed) = (self.neighbour, self.neighbour_seed);
         self.write_to(neighbour, seed)
     }
 
     /// What is mapped is out of reach while the device is blocked.
-    fn write_blocked(&mut self) -> Result<Iova, (Why, Option<Iova>)> {
+    fn write_blocked(&mut self) -> Attempt {
         let victim = Page::new(8);
         let at = victim.iova();
         let mapping = |why: String| (Why::Mapping(why), None);

@@ -7,8 +7,11 @@ use ioward::{
     types::{MmioPtr, Nanos},
 };
 
-/// How long virtual functions may take to answer after they were turned on (9.3.3.3.1).
+/// How long nobody may ask virtual functions after they were turned on (9.3.3.3.1).
 const SETTLE: Nanos = Nanos(100_000_000);
+/// How long they may put the answer off from then on; how long nothing of the capability may be read or changed after they
+/// were turned off (9.3.3.3.1).
+const SECOND: Nanos = Nanos(1_000_000_000);
 
 /// The virtual functions of one physical function, turned on until this is turned [`off`](Self::off).
 pub struct VirtualFunctions<'a> {
@@ -55,10 +58,12 @@ impl<'a> VirtualFunctions<'a> {
             access.write32(*function, regs::COMMAND, regs::COMMAND_MEMORY);
         }
         // Their vendor ID is all ones like an absent function's; their class is not.
-        match all.functions.iter().find(|function| access.read32(**function, regs::CLASS) == u32::MAX) {
-            None => Ok(all),
-            Some(absent) => Err(format!("virtual function {absent} of {physical} does not answer")),
+        let answer = |function: &Bdf| access.read32(*function, regs::CLASS) != u32::MAX;
+        for function in &all.functions {
+            time::within(SECOND, "the first answer of a virtual function", || answer(function))
+                .map_err(|why| format!("{function} of {physical}: {why}"))?;
         }
+        Ok(all)
     }
 
     /// Whose they are.
@@ -72,6 +77,8 @@ impl<'a> VirtualFunctions<'a> {
         let control = self.access.read32(self.physical, at) & 0xffff;
         let on = regs::SRIOV_VF_ENABLE | regs::SRIOV_VF_MEMORY;
         self.access.write32(self.physical, at, control & !on);
+        // There is nothing to poll: no register tells before that time is over.
+        time::pause(SECOND);
         self.access.write32(self.physical, self.capability + regs::SRIOV_NUM, 0);
         match self.functions.iter().find(|function| self.access.read32(**function, regs::CLASS) != u32::MAX) {
             None => Ok(()),

@@ -1,7 +1,13 @@
 //! The machine as every suite of checks finds it: firmware's facts and the bus joined, every IOMMU brought up, every source
 //! blocked; and the subsystem over all that.
 
-use crate::{Boot, broken, iommus, pci::Pci, platform::Kernel, say};
+use crate::{
+    Boot, broken,
+    iommus::{self, Wishes},
+    pci::Pci,
+    platform::Kernel,
+    say,
+};
 use alloc::{
     boxed::Box,
     format,
@@ -59,9 +65,15 @@ impl Stage {
         for report in machine.reports.iter().filter(|report| report.severity() != Severity::Note) {
             say!("report {report}");
         }
+        let is_there = |word| boot.line.split(' ').any(|other| other == word);
+        let bypass = is_there("bypass");
+        let wishes = Wishes {
+            interrupts: is_there("run=interrupts") && !bypass,
+            astray: is_there(broken::QUEUE_BASE),
+        };
         // SAFETY: the registers that firmware names are mapped where they are.
-        let drivers = unsafe { iommus::bring_up(&machine, pci) }?;
-        let bypass = boot.line.split(' ').any(|word| word == "bypass");
+        let drivers = unsafe { iommus::bring_up(&machine, pci, wishes) }
+            .map_err(|why| format!("{why}; {}", pci.all_off()))?;
         Ok(Self { line: boot.line, bypass, pci, facts: Arc::new(facts), bus, machine, drivers })
     }
 

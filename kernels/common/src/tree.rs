@@ -50,7 +50,9 @@ fn windows(path: &Path<'static>) -> Option<Vec<Window>> {
     while let Some(flags) = cells.one() {
         let (bus, cpu, bytes) = (cells.number(2)?, cells.number(parent)?, cells.number(2)?);
         let space = if flags >> 24 & 3 == 1 { Space::Io } else { Space::Memory };
-        if cpu.checked_add(bytes).is_some_and(|end| end <= MAPPED) {
+        // QEMU's virtual functions forget the upper half of their base address, and there is room enough below 4 GiB.
+        let low = bus >> 32 == 0;
+        if low && cpu.checked_add(bytes).is_some_and(|end| end <= MAPPED) {
             windows.push(Window { space, bus, cpu: PhysAddr(cpu), bytes });
         }
     }

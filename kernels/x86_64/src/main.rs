@@ -8,9 +8,10 @@ use core::arch::asm;
 use core::ffi::{CStr, c_char};
 use core::sync::atomic::{AtomicU64, Ordering};
 use ioward::types::{PhysAddr, Span, describe::Table};
-use kernel::{Board, Boot, acpi, say};
+use kernel::{Board, Boot, acpi, board::Apic, say};
 
-static BOARD: Board = Board { put, nanos, off, ..Board::ALONE };
+static BOARD: Board =
+    Board { put, nanos, off, apic: Some(Apic { on: apic::on, pending: apic::pending }), ..Board::ALONE };
 
 fn out8(port: u16, value: u8) {
     // SAFETY: the ports that this file names do nothing to memory.
@@ -52,6 +53,34 @@ fn calibrate() {
 
 fn nanos() -> u64 {
     (u128::from(ticks()) * 10_000_000 / u128::from(TICKS.load(Ordering::Relaxed))) as u64
+}
+
+/// The local APIC (Intel SDM volume 3, 11.4), where it is after a reset.
+mod apic {
+    const BASE: usize = 0xfee0_0000;
+    const ID: usize = 0x20;
+    const SPURIOUS: usize = 0xf0;
+    const SOFTWARE_ENABLE: u32 = 1 << 8;
+    /// 256 bits, 32 in every 16 bytes: what has arrived and was not taken.
+    const REQUESTS: usize = 0x200;
+
+    fn register(at: usize) -> *mut u32 {
+        (BASE + at) as *mut u32
+    }
+
+    pub fn on() -> u32 {
+        // SAFETY: the local APIC's registers; interrupts are off, so that none is taken.
+        unsafe {
+            register(SPURIOUS).write_volatile(SOFTWARE_ENABLE | 0xff);
+            register(ID).read_volatile() >> 24
+        }
+    }
+
+    pub fn pending(vector: u8) -> bool {
+        let at = REQUESTS + usize::from(vector / 32) * 16;
+        // SAFETY: as above; reading changes nothing.
+        unsafe { register(at).read_volatile() >> (vector % 32) & 1 != 0 }
+    }
 }
 
 /// QEMU's `isa-debug-exit`.

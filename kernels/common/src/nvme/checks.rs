@@ -11,11 +11,17 @@ use crate::{
     stage::{Added, Stage},
     system::{faults, settle},
 };
-use alloc::string::{String, ToString as _};
+use alloc::{
+    string::{String, ToString as _},
+    vec::Vec,
+};
 use ioward::{
-    core::{Bound, Dma, FrameBuffer, Mapping, driver::Access},
+    core::{
+        Bound, Dma, FrameBuffer, Mapping,
+        driver::{Access, Fault},
+    },
     pci::Bdf,
-    types::{Direction, Iova, Span},
+    types::{Direction, Iova, MmioPtr, Span},
 };
 
 /// MiB that are written and read back where no word `mib=N` says otherwise.
@@ -30,7 +36,7 @@ const PAGE: usize = 4096;
 /// Runs all of it on every controller of the machine.
 pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
     let added = stage.add_all()?;
-    let functions: alloc::vec::Vec<Bdf> = stage.pci.with_class(spec::CLASS).collect();
+    let functions: Vec<Bdf> = stage.pci.with_class(spec::CLASS).collect();
     if functions.is_empty() {
         return Err("no NVM Express controller is there".into());
     }
@@ -39,6 +45,8 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
         let bound = added.device(function)?.bind().map_err(|why| why.to_string())?;
         let registers = stage.pci.registers(function, 0).ok_or("a controller without registers")?;
         stage.pci.bus_master(function, true);
+        let disk = Disk { stage, added: &added, bound: &bound, dma: bound.dma(), function };
+        disk.queue_base(checks, &registers);
         let started = Controller::start(bound.dma(), &registers, Settings::default());
         let mut controller = match started {
             Ok(controller) => controller,
@@ -47,7 +55,6 @@ pub fn run(stage: &Stage, checks: &mut Checks) -> Result<(), String> {
                 continue;
             }
         };
-        let disk = Disk { stage, added: &added, bound: &bound, dma: bound.dma(), function };
         let done = disk.run(checks, &mut controller);
         checks.check(format_args!("stop@{function}"), done.and(controller.stop()));
     }
@@ -71,6 +78,46 @@ impl<'a> Disk<'a> {
         self.load(checks, namespace, controller.most_bytes, &mut queues);
         Rogue { disk: self, namespace, queue: &mut queues[0] }.run(checks);
         Ok(())
+    }
+
+    /// The controller is told that its admin submission queue is in a page that is not mapped for it. There is a command
+    /// there, which it would carry out if it could read it: it must stop instead, and its driver must say so.
+    fn queue_base(&self, checks: &mut Checks, registers: &MmioPtr) {
+        let Self { stage, added, bound, function, .. } = self;
+        let (queue, target) = (Page::zeroed(), Page::zeroed());
+        // Identify Controller: opcode, the first page of the data, CNS.
+        let words = [
+            (0, spec::admin::IDENTIFY.into()),
+            (24, target.iova().0),
+            (40, spec::admin::CNS_CONTROLLER.into()),
+        ];
+        words.into_iter().for_each(|(at, word)| queue.write64(at, word));
+        let _ = faults(&added.subsystem, &stage.drivers, bound.id());
+        let settings = Settings { admin_at: Some(queue.iova()) };
+        let result = match Controller::start(self.dma, registers, settings) {
+            Ok(_) => Err(Why::Reached),
+            Err(why @ NvmeError::Fatal) => {
+                say!("refused {why}");
+                Ok(())
+            }
+            Err(other) => Err(Why::Mapping(other.to_string())),
+        };
+        checks.check(format_args!("rogue-queue-base@{function}"), result);
+        let faults = faults(&added.subsystem, &stage.drivers, bound.id());
+        self.reported(checks, "queue-base", Access::Read, queue.iova(), faults);
+    }
+
+    /// Holds what was reported against an attempt at the page from `at` on.
+    fn reported(&self, checks: &mut Checks, name: &str, access: Access, at: Iova, faults: Vec<Fault>) {
+        if !Reports::of(&self.stage.drivers).tables {
+            return;
+        }
+        let page = Span { start: at, bytes: PAGE as u64 };
+        let right = |fault: &Fault| {
+            fault.at.is_some_and(|at| page.contains(at)) && fault.access.is_none_or(|how| how == access)
+        };
+        let result = if faults.iter().any(right) { Ok(()) } else { Err(Why::NotReported(faults)) };
+        checks.check(format_args!("rogue-{name}-reported@{}", self.function), result);
     }
 
     /// Each queue writes and reads a half of its own; then each reads what the other wrote.
@@ -128,14 +175,7 @@ impl<'a> Rogue<'_, '_, 'a> {
         let (at, result) = attempt(self).unwrap_or_else(|why| (Iova(0), Err(Why::Mapping(why))));
         let faults = poll();
         checks.check(format_args!("rogue-{name}@{function}"), result);
-        if Reports::of(&stage.drivers).tables {
-            let page = Span { start: at, bytes: PAGE as u64 };
-            let reported = faults.iter().any(|fault| {
-                fault.at.is_some_and(|at| page.contains(at)) && fault.access.is_none_or(|how| how == access)
-            });
-            let result = if reported { Ok(()) } else { Err(Why::NotReported(faults)) };
-            checks.check(format_args!("rogue-{name}-reported@{function}"), result);
-        }
+        self.disk.reported(checks, name, access, at, faults);
     }
 
     /// The last page of the namespace, which the load leaves alone, read to or written from `at`.

@@ -11,6 +11,9 @@ use ioward::{
     types::{Direction, Iova, Mmio as _, MmioPtr, Nanos, Platform as _},
 };
 
+/// How often, in nanoseconds, a wait looks whether the controller still runs.
+const LOOK: u64 = 10_000_000;
+
 /// A command without its identifier, which the queue gives it. Numbers are little-endian words of the entry (Base, figure
 /// 87).
 #[derive(Clone, Copy, Default)]
@@ -144,19 +147,23 @@ impl<'a> Queue<'a> {
         if let Some(completion) = self.poll()? {
             return Ok(completion);
         }
-        let (start, before) = (Kernel.now().0, instructions());
+        let (start, before, mut looked) = (Kernel.now().0, instructions(), 0);
         loop {
             if let Some(completion) = self.poll()? {
                 self.polled += u64::from(instructions().wrapping_sub(before));
                 return Ok(completion);
             }
-            if Kernel.now().0 - start > limit.0 {
+            let waited = Kernel.now().0 - start;
+            if waited > looked + LOOK {
+                // A controller that cannot read its queues says so here, and nothing else comes of it.
+                looked = waited;
                 let status = self.registers.read32(regs::CSTS);
-                return Err(match status {
-                    u32::MAX => NvmeError::Registers("status", status.into()),
-                    _ if status & regs::CSTS_CFS != 0 => NvmeError::Fatal,
-                    _ => NvmeError::Hung("a command"),
-                });
+                match status {
+                    u32::MAX => return Err(NvmeError::Registers("status", status.into())),
+                    _ if status & regs::CSTS_CFS != 0 => return Err(NvmeError::Fatal),
+                    _ if waited > limit.0 => return Err(NvmeError::Hung("a command")),
+                    _ => {}
+                }
             }
             Kernel.relax();
         }

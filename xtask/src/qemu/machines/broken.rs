@@ -10,6 +10,9 @@ use crate::{
 /// The IOMMU is in the way whatever its table says, and blocks who is not its: trusted or not, a device reaches nothing.
 const BEHIND: Expect = Expect::Checks { control: false };
 
+/// What the kernel is told there.
+const QUEUE_BASE: &str = "break=queue-base";
+
 /// All of them.
 pub const MACHINES: &[Machine] = &[
     Machine {
@@ -80,6 +83,51 @@ pub const MACHINES: &[Machine] = &[
         devices: EDU_ON_FIRST_BUS,
         words: "run=broken break=registers-of-nothing",
         expect: Expect::Refusal("VT-d@feb00000"),
+        ..Machine::PLAIN
+    },
+    // The command queue is where there is no memory: the IOMMU says so, or does not answer.
+    Machine {
+        name: "aarch64-broken-smmuv3-queue-base",
+        arch: Arch::Aarch64,
+        machine: "virt,iommu=smmuv3",
+        words: QUEUE_BASE,
+        expect: Expect::Refusal("every device is off"),
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "riscv64-broken-queue-base",
+        arch: Arch::Riscv64,
+        machine: "virt",
+        args: &["-device", "riscv-iommu-pci"],
+        words: QUEUE_BASE,
+        expect: Expect::Refusal("every device is off"),
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "x86_64-broken-vtd-queue-base",
+        arch: Arch::X86,
+        machine: "q35,kernel-irqchip=split",
+        args: &["-device", "intel-iommu"],
+        words: QUEUE_BASE,
+        expect: Expect::Refusal("every device is off"),
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "x86_64-broken-amdvi-queue-base",
+        arch: Arch::X86,
+        machine: "q35",
+        args: &["-device", "amd-iommu,pt=off"],
+        words: QUEUE_BASE,
+        expect: Expect::Refusal("every device is off"),
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "aarch64-broken-virtio-iommu-queue-base",
+        arch: Arch::Aarch64,
+        machine: "virt",
+        args: &["-device", "virtio-iommu-pci"],
+        words: QUEUE_BASE,
+        expect: Expect::Refusal("every device is off"),
         ..Machine::PLAIN
     },
 ];

@@ -9,6 +9,8 @@ use crate::{
 
 /// A card with virtual functions behind a port.
 const CARD_BEHIND_PORT: &[&str] = &["pcie-root-port,id=port1", "igb,bus=port1"];
+/// One on the first bus, for an IOMMU that knows a device behind a bridge by bus zero.
+const CARD_ON_FIRST_BUS: &[&str] = &["igb"];
 /// One DMA engine on the first bus, one in a slot.
 const EDU_IN_SLOT: &[&str] = &[
     "edu,dma_mask=0xffffffffffffffff",
@@ -37,6 +39,15 @@ pub const MACHINES: &[Machine] = &[
         machine: "q35,kernel-irqchip=split",
         args: &["-device", "intel-iommu"],
         devices: CARD_BEHIND_PORT,
+        words: "run=sriov",
+        ..Machine::PLAIN
+    },
+    Machine {
+        name: "riscv64-virtual-functions",
+        arch: Arch::Riscv64,
+        machine: "virt",
+        args: &["-device", "riscv-iommu-pci"],
+        devices: CARD_ON_FIRST_BUS,
         words: "run=sriov",
         ..Machine::PLAIN
     },

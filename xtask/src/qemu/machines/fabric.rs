@@ -38,8 +38,49 @@ const DEVICES: &[&str] = &[
 const WITH_FABRIC: Machine =
     Machine { devices: DEVICES, words: "run=fabric together=2+3,6+7", ..Machine::PLAIN };
 
-/// One for each kind of IOMMU that knows devices behind bridges. QEMU's virtio-iommu refuses the endpoint in whose name a bridge to
-/// conventional PCI speaks.
+/// The same without the bridge: QEMU's virtio-iommu refuses the endpoint in whose name one speaks.
+const WITHOUT_BRIDGE: Machine = Machine {
+    devices: &[
+        "edu,dma_mask=0xffffffffffffffff,addr=2.0",
+        "pcie-root-port,id=port1,addr=3.0,chassis=1",
+        "edu,dma_mask=0xffffffffffffffff,bus=port1",
+        "pcie-root-port,id=port2,addr=4.0,multifunction=on,disable-acs=on,chassis=2",
+        "pcie-root-port,id=port3,addr=4.1,disable-acs=on,chassis=3",
+        "edu,dma_mask=0xffffffffffffffff,bus=port2",
+        "edu,dma_mask=0xffffffffffffffff,bus=port3",
+        "pcie-root-port,id=port4,addr=5.0,chassis=4",
+        "x3130-upstream,id=up,bus=port4",
+        "xio3130-downstream,id=down1,bus=up,chassis=11",
+        "xio3130-downstream,id=down2,bus=up,chassis=12",
+        "edu,dma_mask=0xffffffffffffffff,bus=down1",
+        "edu,dma_mask=0xffffffffffffffff,bus=down2",
+        "pxb-pcie,id=other,bus_nr=64,addr=7.0",
+        "pcie-root-port,id=port6,bus=other,chassis=6",
+        "edu,dma_mask=0xffffffffffffffff,bus=port6",
+    ],
+    words: "run=fabric together=2+3",
+    ..Machine::PLAIN
+};
+
+/// Where the IOMMU knows a device behind a bridge by bus zero, devices play on root buses only: one function alone, and two of
+/// one device, which nothing tells apart. Ports, switch and bridge are there, and nothing is behind them.
+const ON_ROOT_BUS: Machine = Machine {
+    devices: &[
+        "edu,dma_mask=0xffffffffffffffff,addr=2.0",
+        "edu,dma_mask=0xffffffffffffffff,addr=3.0,multifunction=on",
+        "edu,dma_mask=0xffffffffffffffff,addr=3.1",
+        "edu,dma_mask=0xffffffffffffffff,addr=4.0",
+        "pcie-root-port,id=port1,addr=5.0,chassis=1",
+        "x3130-upstream,id=up,bus=port1",
+        "xio3130-downstream,id=down1,bus=up,chassis=11",
+        "pcie-root-port,id=port2,addr=6.0,chassis=2",
+        "pcie-pci-bridge,id=bridge,bus=port2",
+    ],
+    words: "run=fabric together=1+2",
+    ..Machine::PLAIN
+};
+
+/// The whole of it for each kind of IOMMU that knows devices behind bridges; as much as the others can.
 pub const MACHINES: &[Machine] = &[
     Machine {
         name: "aarch64-smmuv3-fabric",
@@ -53,5 +94,26 @@ pub const MACHINES: &[Machine] = &[
         machine: "q35,kernel-irqchip=split",
         args: &["-device", "intel-iommu"],
         ..WITH_FABRIC
+    },
+    Machine {
+        name: "aarch64-virtio-iommu-fabric",
+        arch: Arch::Aarch64,
+        machine: "virt",
+        args: &["-device", "virtio-iommu-pci"],
+        ..WITHOUT_BRIDGE
+    },
+    Machine {
+        name: "riscv64-fabric",
+        arch: Arch::Riscv64,
+        machine: "virt",
+        args: &["-device", "riscv-iommu-pci"],
+        ..ON_ROOT_BUS
+    },
+    Machine {
+        name: "x86_64-amdvi-fabric",
+        arch: Arch::X86,
+        machine: "q35",
+        args: &["-device", "amd-iommu,pt=off"],
+        ..ON_ROOT_BUS
     },
 ];

@@ -3,6 +3,7 @@
 mod broken;
 mod changes;
 mod fabric;
+mod interrupts;
 mod isolation;
 mod nvme;
 mod virtio;
@@ -26,6 +27,7 @@ pub fn all() -> impl Iterator<Item = &'static Machine> {
         changes::MACHINES,
         broken::MACHINES,
         fabric::MACHINES,
+        interrupts::MACHINES,
         nvme::MACHINES,
         virtio::MACHINES,
     ]
