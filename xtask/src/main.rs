@@ -32,7 +32,7 @@ cargo xtask COMMAND
   test              everything that is tested; ends with `N passed, M failed`
   qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
   oracle …          Debian's kernel on QEMU's machines, made by hand and at random: its groups must be ours
-  compare           an NVMe load under Debian's Linux and under our kernel, in instructions
+  compare [FILTER]  an NVMe load under Debian's Linux and under our kernel, in instructions: the ways whose name contains it
   runs              the program on the embedded machine and on a corpus of tables
   browser           the pages that the program draws, opened in Chromium and used
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
@@ -54,7 +54,8 @@ fn main() -> ExitCode {
         ["qemu", filter] => qemu::run(&mut tally, filter),
         // Its last line is its own.
         ["oracle", ref words @ ..] => return oracle::command(words),
-        ["compare"] => compare::run(&mut tally),
+        ["compare"] => compare::run(&mut tally, ""),
+        ["compare", filter] => compare::run(&mut tally, filter),
         ["runs"] => runs::run(&mut tally),
         ["browser"] => browser::run(&mut tally),
         ["mutate", "rules"] => mutate::rules(&mut tally),

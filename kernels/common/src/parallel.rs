@@ -159,16 +159,24 @@ impl Part<'_, '_> {
 fn share(checks: &mut Checks, name: &str, mut one: Part<'_, '_>, mut other: Part<'_, '_>) {
     let (mut results, mut times) = ((Ok(()), Ok(())), ((0, 0), (0, 0)));
     let now = || Kernel.now().0;
+    // Neither begins before the other is there: the host may be slow to let one of them run.
+    let arrived = [AtomicBool::new(false), AtomicBool::new(false)];
+    let meet = |own: usize| {
+        arrived[own].store(true, Ordering::Release);
+        cpus::wait(|| arrived[1 - own].load(Ordering::Acquire), "the other CPU does not begin its part");
+    };
     {
         let ((here, there), (time_here, time_there)) =
             ((&mut results.0, &mut results.1), (&mut times.0, &mut times.1));
         cpus::both(
             || {
+                meet(0);
                 let start = now();
                 *here = one.run(1);
                 *time_here = (start, now());
             },
             || {
+                meet(1);
                 let start = now();
                 *there = other.run(2);
                 *time_there = (start, now());

@@ -126,8 +126,10 @@ pub const MACHINES: &[Machine] = &[
         arch: Arch::Aarch64,
         machine: "virt",
         args: &["-device", "virtio-iommu-pci"],
+        devices: EDU_ON_FIRST_BUS,
         words: QUEUE_BASE,
-        expect: Expect::Refusal("every device is off"),
+        // It says so at the first request, which is that of a device.
+        expect: Expect::Refusal("DEVICE_NEEDS_RESET"),
         ..Machine::PLAIN
     },
 ];
