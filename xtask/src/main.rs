@@ -2,6 +2,7 @@
 //!
 //! Standard library only, so that it builds in seconds on a fresh machine.
 
+mod bench;
 mod browser;
 mod compare;
 mod cov;
@@ -33,6 +34,7 @@ cargo xtask COMMAND
   qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
   oracle …          Debian's kernel on QEMU's machines, made by hand and at random: its groups must be ours
   compare [FILTER]  an NVMe load under Debian's Linux and under our kernel, in instructions: the ways whose name contains it
+  bench [FOLDER]    page tables and IOVAs by themselves, and beside Linux's where a harness is; not part of `test`
   runs              the program on the embedded machine and on a corpus of tables
   browser           the pages that the program draws, opened in Chromium and used
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
@@ -56,6 +58,8 @@ fn main() -> ExitCode {
         ["oracle", ref words @ ..] => return oracle::command(words),
         ["compare"] => compare::run(&mut tally, ""),
         ["compare", filter] => compare::run(&mut tally, filter),
+        ["bench"] => bench::run(&mut tally, None),
+        ["bench", folder] => bench::run(&mut tally, Some(folder)),
         ["runs"] => runs::run(&mut tally),
         ["browser"] => browser::run(&mut tally),
         ["mutate", "rules"] => mutate::rules(&mut tally),
