@@ -136,11 +136,18 @@ impl Mmio for Registers {
         self.block.read32(at)
     }
     fn write32(&self, at: usize, value: u32) {
-        let value = match &self.astray {
-            Some(base) if at == base.at => base.broken(value.into()) as u32,
-            Some(base) if at == base.at + 4 => (base.broken(u64::from(value) << 32) >> 32) as u32,
-            _ => value,
+        let told = self.told.load(Ordering::Relaxed);
+        let (told, value) = match &self.astray {
+            Some(base) if at == base.at => {
+                (told & !0xffff_ffff | u64::from(value), base.broken(value.into()) as u32)
+            }
+            Some(base) if at == base.at + 4 => {
+                let high = u64::from(value) << 32;
+                (told & 0xffff_ffff | high, (base.broken(high) >> 32) as u32)
+            }
+            _ => (told, value),
         };
+        self.told.store(told, Ordering::Relaxed);
         self.block.write32(at, value);
     }
     fn read64(&self, at: usize) -> u64 {
