@@ -1,6 +1,6 @@
 //! What the subsystem is told of a device, and what it tells of it.
 
-use crate::driver::Refused;
+use crate::{dma::SegmentLimits, driver::Refused};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::fmt;
 use ioward_types::{Attributes, DeviceControl, IommuId, PhysAddr, SourceId, Span};
@@ -38,6 +38,10 @@ pub struct DeviceDesc<'a> {
     /// The controllers behind its doorbells tell devices apart (a GIC ITS, an IMSIC behind MSI page tables): a message
     /// raises an interrupt only where the controller knows it for this device.
     pub isolated_doorbells: bool,
+    /// What it takes as one segment of a scatter list.
+    pub segments: SegmentLimits,
+    /// Its accesses see what CPUs have in their caches. For one that does not, buffers are cleaned and invalidated.
+    pub snoops: bool,
     /// How the bus obeys.
     pub control: Arc<dyn DeviceControl>,
 }
@@ -58,6 +62,8 @@ impl<'a> DeviceDesc<'a> {
             bridge: false,
             regions: &[],
             isolated_doorbells: false,
+            segments: SegmentLimits::NONE,
+            snoops: true,
             control,
         }
     }

@@ -28,7 +28,8 @@ pub use device::{
     Status,
 };
 pub use dma::{
-    AccessError, ByteBuffer, Coherent, Dma, DmaBuffer, DmaRef, FrameBuffer, MappedBytes, Mapping, RawBytes,
+    AccessError, ByteBuffer, Coherent, Dma, DmaBuffer, DmaRef, FrameBuffer, MappedBytes, MappedList, Mapping,
+    PeerMapping, PeerMemory, RawBytes, Reserved, SegmentLimits, Segments,
 };
 pub use fault::Report;
 pub use mediated::{Mediated, OwnedMediated};

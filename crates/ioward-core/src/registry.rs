@@ -131,6 +131,8 @@ impl<P: Platform> Subsystem<P> {
             trusted: device.trusted,
             regions: device.regions.into(),
             isolated_doorbells: device.isolated_doorbells,
+            segments: device.segments,
+            snoops: device.snoops,
             control: if device.bridge {
                 Arc::new(KeptOn(device.control.clone()))
             } else {
@@ -396,6 +398,7 @@ impl<P: Platform> Device<P> {
         let policy = state.policy.unserved;
         let Some(device) = state.device(self.id) else { return Err(BindError::Bound) };
         let limit = Iova(if device.addr_bits >= 64 { u64::MAX } else { (1 << device.addr_bits) - 1 });
+        let (segments, snoops) = (device.segments, device.snoops);
         let group = device.group.and_then(|group| state.group(group));
         if device.bound {
             return Err(BindError::Bound);
@@ -417,7 +420,11 @@ impl<P: Platform> Device<P> {
         if let Some(device) = state.device_mut(self.id) {
             device.bound = true;
         }
-        Ok(Bound { subsystem: self.subsystem.clone(), id: self.id, dma: Arc::new(dma) })
+        Ok(Bound {
+            subsystem: self.subsystem.clone(),
+            id: self.id,
+            dma: Arc::new(dma.with(segments, snoops)),
+        })
     }
 
     /// Resets the device: parked and PASIDs off, reset, everything as before. On `Err` it stays parked.

@@ -2,6 +2,7 @@
 
 use crate::{
     device::{DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, Source, Status},
+    dma::SegmentLimits,
     driver::{Driver, Hung, Plan, Requirements, Slot, Translation},
     policy::{GroupView, Policy},
     space::{AddressSpace, LazySpaces},
@@ -69,6 +70,8 @@ pub struct DeviceRecord {
     pub trusted: bool,
     pub regions: Vec<Region>,
     pub isolated_doorbells: bool,
+    pub segments: SegmentLimits,
+    pub snoops: bool,
     pub control: Arc<dyn DeviceControl>,
     pub status: Status,
     pub group: Option<GroupId>,

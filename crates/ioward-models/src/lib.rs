@@ -26,5 +26,5 @@ pub mod vtd;
 pub use dma::{DmaEngine, DmaError};
 pub use memory::{BusError, Memory, Visibility};
 pub use model::{Access, AtcSink, AtcSpan, IommuModel, MessageOutcome, Outcome, Request};
-pub use platform::SimPlatform;
+pub use platform::{Maintained, SimPlatform};
 pub use violation::{Violation, Violations};

@@ -22,6 +22,16 @@ struct Inner {
     epoch: AtomicUsize,
     pinned: [AtomicUsize; 2],
     synchronizing: Mutex<()>,
+    maintained: Mutex<Vec<Maintained>>,
+}
+
+/// What was done to CPU caches for a device that does not snoop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maintained {
+    /// Lines of a buffer were cleaned, for the device to read.
+    Cleaned(Span<PhysAddr>),
+    /// Lines of a buffer were invalidated, for the CPU to read.
+    Invalidated(Span<PhysAddr>),
 }
 
 /// A platform over simulated [`Memory`], for many threads. Its clock moves only when somebody waits or reads it.
@@ -38,12 +48,22 @@ impl SimPlatform {
             epoch: AtomicUsize::new(0),
             pinned: [AtomicUsize::new(0), AtomicUsize::new(0)],
             synchronizing: Mutex::new(()),
+            maintained: Mutex::default(),
         }))
     }
 
     /// The machine's memory.
     pub fn memory(&self) -> &Memory {
         &self.0.memory
+    }
+
+    /// What was done to CPU caches for devices since the last call.
+    pub fn maintained(&self) -> Vec<Maintained> {
+        std::mem::take(&mut *self.0.maintained.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn note(&self, what: Maintained) {
+        self.0.maintained.lock().unwrap_or_else(PoisonError::into_inner).push(what);
     }
 
     /// Moves the clock.
@@ -156,10 +176,13 @@ unsafe impl Platform for SimPlatform {
     }
 
     fn clean_for_device(&self, lines: Span<PhysAddr>) {
+        self.note(Maintained::Cleaned(lines));
         self.0.memory.clean(lines);
     }
 
-    fn invalidate_for_cpu(&self, _: Span<PhysAddr>) {}
+    fn invalidate_for_cpu(&self, lines: Span<PhysAddr>) {
+        self.note(Maintained::Invalidated(lines));
+    }
 
     fn now(&self) -> Nanos {
         Nanos(self.0.clock.fetch_add(1, Ordering::Relaxed))

@@ -86,9 +86,16 @@ pub unsafe trait Platform: Clone + Send + Sync + 'static {
     /// Cleans table memory to where a walker that does not snoop sees it.
     fn clean(&self, lines: Span<PhysAddr>);
     /// Cleans a buffer before a device that does not snoop reads it.
-    fn clean_for_device(&self, lines: Span<PhysAddr>);
+    ///
+    /// It is called for devices that are said not to snoop. The default does nothing: for machines in which all do.
+    fn clean_for_device(&self, lines: Span<PhysAddr>) {
+        let _ = lines;
+    }
     /// Invalidates a buffer before the CPU reads what a device that does not snoop wrote.
-    fn invalidate_for_cpu(&self, lines: Span<PhysAddr>);
+    /// Called and defaulted as [`Platform::clean_for_device`].
+    fn invalidate_for_cpu(&self, lines: Span<PhysAddr>) {
+        let _ = lines;
+    }
     /// A monotonic clock. Bounds waits on hardware.
     fn now(&self) -> Nanos;
 

@@ -1,5 +1,6 @@
 //! Where a device's mappings go, and how a range of IOVAs is mapped and taken back as one.
 
+use super::SegmentLimits;
 use crate::{
     driver::Hung,
     policy::FlushMode,
@@ -8,7 +9,7 @@ use crate::{
 use alloc::{boxed::Box, sync::Arc};
 use core::{fmt, ops::Deref};
 use ioward_pgtable::MapCause;
-use ioward_types::{Attributes, Direction, Iova, Nanos, PhysAddr, Platform, Span};
+use ioward_types::{Attributes, Iova, Nanos, PhysAddr, Platform, Span};
 
 /// How many ranges that somebody has mapped by hand an allocation passes over.
 const TRIES: u32 = 64;
@@ -19,6 +20,9 @@ const DIRECT_GRANULE: u64 = 4096;
 pub struct Dma<P: Platform> {
     to: Kind<P>,
     limit: Iova,
+    segments: SegmentLimits,
+    /// The device sees what CPUs have in their caches.
+    snoops: bool,
 }
 
 enum Kind<P: Platform> {
@@ -30,12 +34,74 @@ enum Kind<P: Platform> {
 impl<P: Platform> Dma<P> {
     /// The DMA API over an address space that the caller owns. IOVAs stay at or below `limit`.
     pub fn new(space: Arc<AddressSpace<P>>, limit: Iova) -> Self {
-        Self { to: Kind::Translated(space), limit }
+        Self { to: Kind::Translated(space), limit, segments: SegmentLimits::NONE, snoops: true }
     }
 
     pub(crate) fn direct(platform: P, limit: Iova) -> Self {
         let counters = Box::new(Counters::new(platform.cpus()));
-        Self { to: Kind::Direct(platform, counters), limit }
+        Self { to: Kind::Direct(platform, counters), limit, segments: SegmentLimits::NONE, snoops: true }
+    }
+
+    /// The same for a device that takes segments so, and that sees what CPUs have in their caches or does not.
+    pub fn with(self, segments: SegmentLimits, snoops: bool) -> Self {
+        Self { segments, snoops, ..self }
+    }
+
+    /// What the device takes as one segment of a list.
+    pub fn segments(&self) -> SegmentLimits {
+        self.segments
+    }
+
+    /// Whether the device sees what CPUs have in their caches. For one that does not, buffers are cleaned and invalidated by
+    /// [`Platform::clean_for_device`] and [`Platform::invalidate_for_cpu`].
+    pub fn snoops(&self) -> bool {
+        self.snoops
+    }
+
+    /// Where the device has to write a message for `doorbell`, so that it raises an interrupt: where the doorbell is, if it
+    /// is one of those that the domain contains, if the IOMMU takes messages for itself there, or if nothing translates.
+    /// Else nowhere.
+    pub fn message_address(&self, doorbell: PhysAddr) -> Option<Iova> {
+        let at = Iova(doorbell.0);
+        match &self.to {
+            Kind::Translated(space) => space.is_one_to_one(Span { start: at, bytes: 4 }).then_some(at),
+            Kind::Direct(..) => (at <= self.limit).then_some(at),
+        }
+    }
+
+    /// The device is about to read `lines`.
+    pub(super) fn clean(&self, lines: Span<PhysAddr>) {
+        if !self.snoops {
+            self.platform().clean_for_device(lines);
+        }
+    }
+
+    /// The CPU is about to read what the device wrote to `lines`.
+    pub(super) fn invalidate(&self, lines: Span<PhysAddr>) {
+        if !self.snoops {
+            self.platform().invalidate_for_cpu(lines);
+        }
+    }
+
+    /// Its address space, if something translates.
+    pub(super) fn space(&self) -> Option<&AddressSpace<P>> {
+        match &self.to {
+            Kind::Translated(space) => Some(space),
+            Kind::Direct(..) => None,
+        }
+    }
+
+    /// Whether a buffer is whole pages that can be mapped as they are.
+    pub(super) fn check_whole(&self, to: Span<PhysAddr>) -> Result<(), MapError> {
+        if to.bytes == 0 || !to.is_valid() {
+            return Err(MapError::Empty(Iova(0)));
+        }
+        let granule = self.granule();
+        if self.is_translated() && !to.is_aligned(granule) {
+            let (at, bytes) = (Iova(0), to.bytes);
+            return Err(MapError::Misaligned { at, to: to.start, bytes, granule });
+        }
+        Ok(())
     }
 
     /// Whether an IOMMU translates; false only by an explicit policy.
@@ -136,11 +202,11 @@ impl<P: Platform> Dma<P> {
     pub(super) fn place(
         &self,
         bytes: u64,
-        direction: Direction,
+        how: Attributes,
         piece: impl Fn(u64) -> Span<PhysAddr>,
     ) -> Result<Span<Iova>, MapError> {
         let placed = match &self.to {
-            Kind::Translated(space) => self.place_translated(space, bytes, direction, piece),
+            Kind::Translated(space) => self.place_translated(space, bytes, how, piece),
             Kind::Direct(..) => {
                 let placed = self.place_direct(piece(0)).unwrap_or(Err(MapError::NoCarrier));
                 placed.inspect(|at| self.count(&[(Count::Mappings, 1), (Count::MappedBytes, at.bytes)]))
@@ -155,13 +221,13 @@ impl<P: Platform> Dma<P> {
         &self,
         space: &AddressSpace<P>,
         bytes: u64,
-        direction: Direction,
+        how: Attributes,
         piece: impl Fn(u64) -> Span<PhysAddr>,
     ) -> Result<Span<Iova>, MapError> {
         let mut tries = 0;
         loop {
             let at = space.alloc_iova(bytes, self.limit).map_err(MapError::Iova)?;
-            let Err((error, done)) = fill(space, at, direction, &piece) else { return Ok(at) };
+            let Err((error, done)) = fill(space, at, how, &piece) else { return Ok(at) };
             // What is in already comes out again.
             let undone = match Span::new(at.start, done) {
                 Some(done) => self.take_part(space, done),
@@ -216,20 +282,19 @@ impl<P: Platform> Dma<P> {
 fn fill<P: Platform>(
     space: &AddressSpace<P>,
     at: Span<Iova>,
-    direction: Direction,
+    how: Attributes,
     piece: &impl Fn(u64) -> Span<PhysAddr>,
 ) -> Result<(), (MapError, u64)> {
     let mut done = 0;
     while done < at.bytes {
         let to = piece(done);
         let to = Span { bytes: to.bytes.min(at.bytes - done), ..to };
-        let how = Attributes::for_direction(direction);
         let last = to.bytes == at.bytes - done;
         let counts = [(Count::Mappings, 1), (Count::MappedBytes, at.bytes)];
         let counts = if last { &counts[..] } else { &[] };
         // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a flush that was confirmed; the
         // allocator gave the range to nobody else.
-        unsafe { space.map_counted(Iova(at.start.0 + done), to, how, counts) }
+        unsafe { space.map_counted(Iova(at.start.0 + done), to, how, counts, true) }
             .map_err(|error| (error, done))?;
         done += to.bytes;
     }

@@ -3,7 +3,7 @@
 use super::{Dma, DmaBuffer as _, FrameBuffer};
 use crate::space::{Count, MapError};
 use core::{ops::Range, ptr::NonNull, slice};
-use ioward_types::{Direction, Iova, PhysAddr, Platform, Span, hw};
+use ioward_types::{Attributes, Direction, Iova, PhysAddr, Platform, Span, hw};
 
 /// A part of the bytes that the device finds in bounce frames.
 #[derive(Clone, Copy, Default)]
@@ -79,7 +79,7 @@ impl<P: Platform> Bounce<P> {
 
     /// What the device is to reach `from` bytes after the first, as much as lies in one piece; empty where that cannot be
     /// said any more.
-    fn piece(&self, platform: &P, from: u64) -> Span<PhysAddr> {
+    pub(super) fn piece(&self, platform: &P, from: u64) -> Span<PhysAddr> {
         let nothing = Span { start: PhysAddr(0), bytes: 0 };
         let Range { start, end } = self.in_place.clone();
         if self.in_place.contains(&from) {
@@ -96,7 +96,12 @@ impl<P: Platform> Bounce<P> {
 
     /// Maps all of it.
     pub(super) fn place(&self, dma: &Dma<P>, direction: Direction) -> Result<Span<Iova>, MapError> {
-        dma.place(self.total, direction, |from| self.piece(dma.platform(), from))
+        dma.place(self.total, Attributes::for_direction(direction), |from| self.piece(dma.platform(), from))
+    }
+
+    /// How many bytes are mapped: whole pages, but where nothing translates.
+    pub(super) fn total(&self) -> u64 {
+        self.total
     }
 
     /// The bytes, where the CPU sees them.
@@ -156,7 +161,7 @@ impl<P: Platform> Bounce<P> {
             // SAFETY: inside the frames, which are this value's.
             unsafe { hw::copy_in(frames, bytes) };
         }
-        self.each_piece(platform, |piece| platform.clean_for_device(piece));
+        self.each_piece(platform, |piece| dma.clean(piece));
         platform.publish();
     }
 
@@ -171,7 +176,7 @@ impl<P: Platform> Bounce<P> {
         let platform = dma.platform();
         self.count(dma, true);
         platform.observe();
-        self.each_piece(platform, |piece| platform.invalidate_for_cpu(piece));
+        self.each_piece(platform, |piece| dma.invalidate(piece));
         for (bytes, length, frames) in self.parts(platform) {
             // SAFETY: initialised and this value's alone: the device knows its copy only.
             let bytes = unsafe { slice::from_raw_parts_mut(bytes.as_ptr(), length) };

@@ -12,12 +12,16 @@ impl<P: Platform> Dma<P> {
     /// Zeroed memory that the device and the CPU share for as long as the value lives: at least `bytes` bytes, in whole
     /// pages, in one piece, aligned to a page. `direction` is what the device may do with it.
     ///
-    /// The device's accesses must snoop the CPU's caches, as those of PCI Express devices do unless they are told not to.
+    /// The device's accesses must snoop the CPU's caches, as those of PCI Express devices do unless they are told not to;
+    /// [`MapError::DoesNotSnoop`] where [`Dma::snoops`] says that they do not.
     pub fn coherent<D: DmaRef<P>>(
         dma: D,
         bytes: usize,
         direction: Direction,
     ) -> Result<Coherent<P, D>, MapError> {
+        if !dma.snoops() {
+            return Err(dma.fail(MapError::DoesNotSnoop));
+        }
         let frames = FrameBuffer::for_device(&dma, bytes).map_err(|error| dma.fail(error))?;
         let (platform, to) = (dma.platform().clone(), frames.span());
         let mapping = Dma::map(dma, frames, direction).map_err(|(error, _)| error)?;

@@ -1,8 +1,8 @@
 //! Buffers of whole pages.
 
-use super::Dma;
+use super::{ByteBuffer, Dma};
 use crate::space::MapError;
-use core::fmt;
+use core::{fmt, ptr::NonNull};
 use ioward_types::{Iova, OutOfMemory, PhysAddr, Platform, Span};
 
 /// Memory that a device may be given.
@@ -73,6 +73,13 @@ impl<P: Platform> FrameBuffer<P> {
 unsafe impl<P: Platform> DmaBuffer for FrameBuffer<P> {
     fn span(&self) -> Span<PhysAddr> {
         self.span
+    }
+}
+
+// SAFETY: as above; frames are zeroed when they are allocated, so they are initialised.
+unsafe impl<P: Platform> ByteBuffer for FrameBuffer<P> {
+    fn bytes(&mut self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.platform.virt(self.span.start), self.span.bytes as usize)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{AccessError, Dma, DmaBuffer, DmaRef};
 use crate::{driver::Hung, space::MapError};
 use core::{fmt, marker::PhantomData, mem, ptr::NonNull};
-use ioward_types::{Direction, Iova, PhysAddr, Platform, Span, hw};
+use ioward_types::{Attributes, Direction, Iova, PhysAddr, Platform, Span, hw};
 
 impl<P: Platform> Dma<P> {
     /// Maps a buffer at an IOVA of the allocator's choice. The mapping owns the buffer until it is unmapped.
@@ -26,16 +26,9 @@ impl<P: Platform> Dma<P> {
     }
 
     fn place_whole(&self, to: Span<PhysAddr>, direction: Direction) -> Result<Span<Iova>, MapError> {
-        if to.bytes == 0 || !to.is_valid() {
-            return Err(self.fail(MapError::Empty(Iova(0))));
-        }
-        let granule = self.granule();
-        if self.is_translated() && !to.is_aligned(granule) {
-            let (at, bytes) = (Iova(0), to.bytes);
-            return Err(self.fail(MapError::Misaligned { at, to: to.start, bytes, granule }));
-        }
-        self.platform().clean_for_device(to);
-        self.place(to.bytes, direction, |_| to)
+        self.check_whole(to).map_err(|error| self.fail(error))?;
+        self.clean(to);
+        self.place(to.bytes, Attributes::for_direction(direction), |_| to)
     }
 }
 
@@ -102,13 +95,13 @@ impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Mapping<P, O, D> {
     pub fn sync_for_cpu(&self) {
         if self.direction != Direction::ToDevice {
             self.dma.platform().observe();
-            self.dma.platform().invalidate_for_cpu(self.to);
+            self.dma.invalidate(self.to);
         }
     }
 
     /// What has been written is what the device reads. Call it before the device is told.
     pub fn sync_for_device(&self) {
-        self.dma.platform().clean_for_device(self.to);
+        self.dma.clean(self.to);
         self.dma.platform().publish();
     }
 

@@ -38,7 +38,7 @@ pub struct Failures {
     pub iova: u64,
     /// No memory for a table, or for bounce frames.
     pub memory: u64,
-    /// An IOMMU refused, or none is attached.
+    /// An IOMMU refused, none is attached, or the device cannot do it.
     pub refused: u64,
     /// An IOMMU did not answer.
     pub hung: u64,
@@ -108,12 +108,16 @@ impl Counters {
     #[cold]
     pub fn fail(&self, error: &MapError) {
         let kind = match error {
-            MapError::Empty(_) | MapError::Misaligned { .. } | MapError::Exists(_) => 0,
+            MapError::Empty(_)
+            | MapError::Misaligned { .. }
+            | MapError::Exists(_)
+            | MapError::NoSlot { .. }
+            | MapError::TooLong { .. } => 0,
             MapError::Aperture(_) | MapError::Forbidden(_) => 1,
             MapError::Iova(_) => 2,
             MapError::NoMemory(_) | MapError::Table(ioward_pgtable::MapCause::NoMemory(_)) => 3,
             MapError::Hung(_) => 5,
-            MapError::Table(_) | MapError::Refused(_) | MapError::NoCarrier => 4,
+            MapError::Table(_) | MapError::Refused(_) | MapError::NoCarrier | MapError::DoesNotSnoop => 4,
         };
         self.failures[kind].fetch_add(1, Ordering::Relaxed);
     }

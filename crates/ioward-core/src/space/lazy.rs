@@ -30,6 +30,11 @@ pub const QUEUED: usize = if cfg!(loom) { 2 } else { 256 };
 /// How long one waits at most, if [`AddressSpace::poll`] is called when it asks to be.
 pub const AFTER: Nanos = Nanos(10_000_000);
 
+/// What is counted when mappings have ended, by a flush of their own.
+pub fn ended(mappings: u64, bytes: u64) -> [(Count, u64); 3] {
+    [(Count::Unmappings, mappings), (Count::UnmappedBytes, bytes), (Count::Flushes, 1)]
+}
+
 /// What waits for a flush.
 struct Entry<P: Platform> {
     span: Span<Iova>,
@@ -105,8 +110,11 @@ impl<P: Platform> LazySpaces<P> {
 impl<P: Platform> AddressSpace<P> {
     /// Takes a mapping out, and gives its memory back once no device reaches it.
     pub(crate) fn take_back<O>(&self, at: Span<Iova>, owner: O) -> Result<O, Hung> {
-        match self.take_confirmed(at) {
-            Ok(()) => Ok(owner),
+        match self.take_confirmed(at, &ended(1, at.bytes)) {
+            Ok(()) => {
+                self.free_iova(at);
+                Ok(owner)
+            }
             Err(hung) => {
                 mem::forget(owner);
                 Err(hung)
@@ -114,16 +122,17 @@ impl<P: Platform> AddressSpace<P> {
         }
     }
 
-    /// Takes a mapping out, flushes, and gives its IOVAs back; on `Err` they are withheld, and so must its memory be.
+    /// Takes out what is mapped in a range of the caller's, and flushes. Its IOVAs stay the caller's: on `Err` they are never
+    /// to be given back, and neither is the memory.
     ///
     /// All of it goes under one pin: who attaches meanwhile publishes first and then waits for the pin, so either its entry
     /// is installed after the tables were written, or it is among the targets that are flushed here.
-    fn take_confirmed(&self, at: Span<Iova>) -> Result<(), Hung> {
+    pub(crate) fn take_confirmed(&self, at: Span<Iova>, counts: &[(Count, u64)]) -> Result<(), Hung> {
         let (pin, cpu) = self.platform.pin();
         let layout = self.layout.read(&pin);
         let ([carrier], false) = (&layout.carriers[..], layout.filling) else {
             drop(pin);
-            return self.take_everywhere(at);
+            return self.take_everywhere(at, counts);
         };
         let Ok(removed) = carrier.backing.unmap(&carrier.units, at) else {
             return Err(self.broken(at));
@@ -133,26 +142,19 @@ impl<P: Platform> AddressSpace<P> {
             self.quarantine(at.bytes);
             return Err(hung);
         }
-        self.counters.add(
-            &pin,
-            cpu,
-            &[(Count::Unmappings, 1), (Count::UnmappedBytes, at.bytes), (Count::Flushes, 1)],
-        );
+        self.counters.add(&pin, cpu, counts);
         self.free(removed, true);
-        drop(pin);
-        self.free_iova(at);
         Ok(())
     }
 
     /// The same where there are several carriers, or one is being filled.
     #[cold]
-    fn take_everywhere(&self, at: Span<Iova>) -> Result<(), Hung> {
+    fn take_everywhere(&self, at: Span<Iova>, counts: &[(Count, u64)]) -> Result<(), Hung> {
         match self.take_out(at, ()) {
-            Ok(gather) => gather.and_iova().finish()?,
+            Ok(gather) => gather.finish()?,
             Err(_) => return Err(self.broken(at)),
         }
-        let counts = [(Count::Unmappings, 1), (Count::UnmappedBytes, at.bytes), (Count::Flushes, 1)];
-        self.count(&counts);
+        self.count(counts);
         Ok(())
     }
 

@@ -46,6 +46,22 @@ pub enum MapError {
     Hung(Hung),
     /// No IOMMU has ever been attached to the address space.
     NoCarrier,
+    /// A reserved range has no such slot.
+    NoSlot {
+        /// The slot that was named.
+        slot: usize,
+        /// How many there are.
+        of: usize,
+    },
+    /// The buffer is longer than a slot of the reserved range.
+    TooLong {
+        /// Its length in bytes.
+        bytes: u64,
+        /// A slot's.
+        slot: u64,
+    },
+    /// The device does not see the CPU's caches, so memory cannot be shared with it without copies.
+    DoesNotSnoop,
     /// No memory to copy to, below what the device can address where nothing translates.
     NoMemory(OutOfMemory),
 }
@@ -65,6 +81,11 @@ impl fmt::Display for MapError {
             Self::Refused(refused) => refused.fmt(f),
             Self::Hung(hung) => hung.fmt(f),
             Self::NoCarrier => f.write_str("no IOMMU is attached to the address space"),
+            Self::NoSlot { slot, of } => write!(f, "slot {slot} is not one of {of}"),
+            Self::TooLong { bytes, slot } => {
+                write!(f, "{bytes:#x} bytes do not fit into a slot of {slot:#x}")
+            }
+            Self::DoesNotSnoop => f.write_str("the device does not see the CPU's caches"),
             Self::NoMemory(error) => write!(f, "nothing can be allocated for the device: {error}"),
         }
     }
@@ -104,10 +125,11 @@ impl<P: Platform> AddressSpace<P> {
     /// * No other map or unmap of a part of the range runs meanwhile.
     pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
         // SAFETY: as promised by the caller.
-        unsafe { self.map_counted(at, to, how, &[]) }
+        unsafe { self.map_counted(at, to, how, &[], true) }
     }
 
-    /// As [`AddressSpace::map`], and counts, if it succeeds, on the CPU on which it did so.
+    /// As [`AddressSpace::map`], and counts, if it succeeds, on the CPU on which it did so. Without `sync` no device uses it
+    /// before [`AddressSpace::made`] was called.
     ///
     /// # Safety
     /// As there.
@@ -118,6 +140,7 @@ impl<P: Platform> AddressSpace<P> {
         to: Span<PhysAddr>,
         how: Attributes,
         counts: &[(Count, u64)],
+        sync: bool,
     ) -> Result<(), MapError> {
         let _inverted =
             crate::mutate::on("rule_16").then(|| crate::order::Held::enter(crate::order::Rank::Control));
@@ -140,7 +163,7 @@ impl<P: Platform> AddressSpace<P> {
                 return Err(self.undo(layout, done, seen, span).err().map_or(error, MapError::Hung));
             }
         }
-        if layout.flush_after_map {
+        if sync && layout.flush_after_map {
             self.platform.fence();
             if layout.flush(span, false).is_err() {
                 let undone = self.undo(layout, layout.carriers.len(), true, span);
@@ -149,6 +172,25 @@ impl<P: Platform> AddressSpace<P> {
         }
         self.counters.add(&pin, cpu, counts);
         Ok(())
+    }
+
+    /// Every IOMMU knows what was mapped in `span`. On `Err` one did not answer, and its devices were silenced.
+    pub(crate) fn made(&self, span: Span<Iova>) -> Result<(), Hung> {
+        let (pin, _) = self.platform.pin();
+        let layout = self.layout.read(&pin);
+        if !layout.flush_after_map {
+            return Ok(());
+        }
+        self.platform.fence();
+        layout.flush(span, false)
+    }
+
+    /// Whether `span` is mapped one to one for good, or is a window that never reaches a table: the same in every address
+    /// space of the group.
+    pub(crate) fn is_one_to_one(&self, span: Span<Iova>) -> bool {
+        let (pin, _) = self.platform.pin();
+        let layout = self.layout.read(&pin);
+        layout.required.iter().chain(&layout.forbidden).any(|known| known.covers(&span))
     }
 
     /// Takes `span` out of the first `done` carriers again. `seen`: hardware may have seen some of it in the next one.

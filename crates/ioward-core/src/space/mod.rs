@@ -27,7 +27,7 @@ pub use map::{MapError, UnmapError};
 
 pub(crate) use counters::{Count, Counters};
 pub(crate) use layout::{Target, granule};
-pub(crate) use lazy::LazySpaces;
+pub(crate) use lazy::{LazySpaces, ended};
 pub(crate) use prepare::Want;
 
 use crate::{

@@ -9,6 +9,9 @@ mod coherent;
 mod direct;
 mod failures;
 mod lazy;
+mod list;
+mod peer;
+mod reserved;
 
 use help::KINDS;
 use ioward::core::{Bound, DmaBuffer as _, FrameBuffer, PasidOffer, Policy, Region, Status};
