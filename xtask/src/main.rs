@@ -21,6 +21,7 @@ mod runs;
 mod sanitize;
 mod setup;
 mod shell;
+mod soak;
 mod tally;
 mod test;
 
@@ -40,6 +41,7 @@ cargo xtask COMMAND
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
   mutate commands   drops each command that a driver issues in turn; a test must notice
   fuzz [SECONDS]    runs every fuzz target for so long (default 20)
+  soak [SECONDS]    maps and unmaps at random behind every IOMMU for so long (default 600)
   loom              explores the interleavings of the concurrent code
   asan              runs the tests of code with raw memory under AddressSanitizer
   miri              runs them under Miri, where that is installed
@@ -67,6 +69,10 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::run(&mut tally, 20),
         ["fuzz", seconds] if seconds.parse::<u32>().is_ok() => {
             fuzz::run(&mut tally, seconds.parse().unwrap_or(20));
+        }
+        ["soak"] => soak::run(&mut tally, 600),
+        ["soak", seconds] if seconds.parse::<u64>().is_ok() => {
+            soak::run(&mut tally, seconds.parse().unwrap_or(600));
         }
         ["loom"] => sanitize::loom(&mut tally),
         ["asan"] => sanitize::asan(&mut tally),
