@@ -106,7 +106,6 @@ pub fn build(arch: Arch, profile: Profile) -> Result<PathBuf, String> {
 
 /// Builds a program of the kernels' workspace and tells where it is.
 pub fn build_program(arch: Arch, name: &str, profile: Profile) -> Result<PathBuf, String> {
-    let folder = target().join("kernels");
     let args = ["build", "--profile", profile.name(), "-p", name, "--target", arch.triple()];
     let mut flags = vec!["-Crelocation-model=static".to_owned()];
     let mut command = match toolchain(arch)? {
@@ -119,35 +118,62 @@ pub fn build_program(arch: Arch, name: &str, profile: Profile) -> Result<PathBuf
             let linker = linker().ok_or("ld.lld is missing")?;
             flags.extend([format!("-Clinker={linker}"), "-Clinker-flavor=ld.lld".to_owned()]);
             let mut command = Command::new(cargo);
-            command.args(args).arg("-Zbuild-std=core,alloc");
-            // Stable compilers build `core` when told that they are its own bootstrap.
-            command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
+            command.args(args);
+            builds_core(&mut command, rustc);
             command
         }
     };
-    command.current_dir(root().join("kernels"));
-    command.env("CARGO_TARGET_DIR", &folder).env_remove("RUSTFLAGS").env_remove("LD_LIBRARY_PATH");
+    in_kernels(&mut command);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     show(&mut command)?;
-    let kernel = folder.join(arch.triple()).join(profile.name()).join(name);
+    let kernel = target().join("kernels").join(arch.triple()).join(profile.name()).join(name);
     if kernel.exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
 }
 
-/// Holds the kernels against clippy: each for its own target, where the compiler that runs us has that. Where it has not, what
-/// they share and the kernel of this machine's architecture are looked at as programs of this machine.
+/// Whether clippy is beside the compiler for an architecture.
+pub fn has_clippy(arch: Arch) -> bool {
+    match toolchain(arch) {
+        Ok(Toolchain::Rustup) => ask("cargo", &["clippy", "--version"]).is_some(),
+        Ok(Toolchain::BuildsCore { cargo, .. }) => cargo.with_file_name("cargo-clippy").exists(),
+        Err(_) => false,
+    }
+}
+
+/// Stable compilers build `core` when told that they are its own bootstrap.
+fn builds_core(command: &mut Command, rustc: PathBuf) {
+    command.arg("-Zbuild-std=core,alloc");
+    command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
+}
+
+fn in_kernels(command: &mut Command) {
+    command.current_dir(root().join("kernels")).env("CARGO_TARGET_DIR", target().join("kernels"));
+    command.env_remove("RUSTFLAGS").env_remove("LD_LIBRARY_PATH");
+}
+
+/// Holds the kernels against clippy, each for its own target: with the compiler that builds it, if clippy is beside that.
+/// Where it is not, what they share and the kernel of this machine's architecture are looked at as programs of this machine.
 pub fn lint(tally: &mut Tally) {
     let mut left = Vec::new();
     for arch in Arch::ALL {
-        let Ok(Toolchain::Rustup) = toolchain(arch) else {
-            left.push(arch.name());
-            continue;
-        };
         let own = format!("kernel-{}", arch.name());
         let mut packages = vec!["-p", "kernel", "-p", &own];
+        let (command, builds) = match toolchain(arch) {
+            Ok(Toolchain::Rustup) => (cargo(), None),
+            Ok(Toolchain::BuildsCore { cargo, rustc }) if cargo.with_file_name("cargo-clippy").exists() => {
+                // Cargo itself would look among rustup's programs first.
+                let mut command = Command::new(cargo.with_file_name("cargo-clippy"));
+                command.env("CARGO", cargo);
+                (command, Some(rustc))
+            }
+            _ => {
+                left.push(arch.name());
+                continue;
+            }
+        };
         if arch == Arch::Aarch64 {
             packages.extend(["-p", "linux-load"]);
         }
-        let lint = clippy(&packages, &["--target", arch.triple()]);
+        let lint = clippy(command, &packages, &["--target", arch.triple()], builds);
         tally.check(&format!("clippy of the kernel for {}", arch.name()), lint);
     }
     if left.is_empty() {
@@ -160,16 +186,23 @@ pub fn lint(tally: &mut Tally) {
         packages.extend(["-p", &own]);
         left.retain(|name| *name != here);
     }
-    tally.check("clippy of what the kernels share", clippy(&packages, &[]));
+    tally.check("clippy of what the kernels share", clippy(cargo(), &packages, &[], None));
     if !left.is_empty() {
         let what = format!("clippy of the kernels for {}", left.join(", "));
         tally.skip(&what, "their targets are not installed for the compiler that has clippy");
     }
 }
 
-fn clippy(packages: &[&str], args: &[&str]) -> Result<(), String> {
-    let mut command = cargo();
-    command.current_dir(root().join("kernels")).env("CARGO_TARGET_DIR", target().join("kernels"));
-    command.args(["clippy", "--quiet"]).args(packages).args(args).args(["--", "-D", "warnings"]);
-    show(&mut command)
+fn clippy(
+    mut command: Command,
+    packages: &[&str],
+    args: &[&str],
+    builds: Option<PathBuf>,
+) -> Result<(), String> {
+    in_kernels(&mut command);
+    command.args(["clippy", "--quiet"]).args(packages).args(args);
+    if let Some(rustc) = builds {
+        builds_core(&mut command, rustc);
+    }
+    show(command.args(["--", "-D", "warnings"]))
 }

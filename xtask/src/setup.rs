@@ -30,6 +30,12 @@ const NEEDS: &[Need] = &[
         install: || apt(&["rustc-web", "cargo-web", "rust-web-src", "lld"], None),
     },
     Need {
+        name: "clippy beside it",
+        what_for: "lints of the kernels",
+        here: || kernels::Arch::ALL.iter().all(|arch| kernels::has_clippy(*arch)),
+        install: || apt(&["rust-web-clippy"], None),
+    },
+    Need {
         name: "dtc",
         what_for: "qemu: edited device trees",
         here: || ask("dtc", &["--version"]).is_some(),
