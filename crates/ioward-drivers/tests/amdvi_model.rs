@@ -9,9 +9,13 @@ use amdvi_machine::*;
 use ioward_core::driver::{AtcTarget, Blocked, Claim, Driver, Event, FaultCause, Plan, Refused, Translation};
 use ioward_drivers::amdvi::{AmdVi, BringUp, BringUpError};
 use ioward_models::amdvi::AmdViConfig;
-use ioward_models::{DmaError, Visibility};
+use ioward_models::{DmaEngine, DmaError, Visibility};
 use ioward_types::{DeviceControl, Iova, Mmio, Pasid, PhysAddr, Platform, Root, SourceId};
 use put::Put;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 #[test]
 fn from_the_first_instant_every_source_is_blocked_and_faults_say_so() {
@@ -461,5 +465,71 @@ fn a_full_event_log_does_not_silence_a_device_with_a_cache() {
     assert!(seen.iter().any(|event| matches!(event, Event::Lost(_))), "and the rest is told of");
     // A device that does not answer is still noticed.
     nic.set_deaf(true);
+    assert!(driver.flush(&[flush_of(tag, &target)]).is_err());
+}
+
+/// A bus on which a device faults more often than the log holds while the IOMMU is at a command.
+struct Noisy {
+    bus: Bus,
+    rogue: DmaEngine,
+    /// For how many more batches of commands.
+    left: Arc<AtomicUsize>,
+}
+
+impl Mmio for Noisy {
+    fn read32(&self, at: usize) -> u32 {
+        self.bus.read32(at)
+    }
+    fn write32(&self, at: usize, value: u32) {
+        self.bus.write32(at, value);
+    }
+    fn read64(&self, at: usize) -> u64 {
+        self.bus.read64(at)
+    }
+    fn write64(&self, at: usize, value: u64) {
+        const COMMAND_TAIL: usize = 0x2008;
+        self.bus.write64(at, value);
+        let less = |left: usize| left.checked_sub(1);
+        if at == COMMAND_TAIL && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            (0..300).for_each(|_| assert!(write(&self.rogue, None).is_err()));
+        }
+    }
+}
+
+/// Nobody knows then whether a device's cache answered, so it is asked again; but not for ever.
+#[test]
+fn a_log_that_overflows_during_a_flush_tells_nothing_and_the_flush_is_repeated() {
+    let machine = Machine::new(AmdViConfig::default());
+    let mut config = machine.config();
+    config.event_entries_log2 = 8;
+    let left = Arc::new(AtomicUsize::new(0));
+    let rogue = machine.device(DISK, false);
+    let bus = Noisy { bus: Bus(machine.model.clone()), rogue, left: left.clone() };
+    let driver = AmdVi::bring_up(UNIT, bus, config, &machine.platform, BringUp::Cold).unwrap();
+    let nic = machine.device(NIC, true);
+    let page = machine.page();
+    let (root, leaf) = machine.host(page.phys());
+    let config = planned(&driver, 0);
+    let slot = claim(&driver, NIC, 0, true);
+    let tag = driver.tag(&Plan::Tables(config)).unwrap();
+    driver.put(&slot, None, &Translation::Table { root, config: &config, tag }).unwrap();
+    nic.ats(Some(12));
+    write(&nic, None).unwrap();
+    let target = [AtcTarget { source: NIC, pasid: None }];
+    for noise in [1, 3] {
+        left.store(noise, Ordering::SeqCst);
+        driver.flush(&[flush_of(tag, &target)]).unwrap();
+        assert_eq!(left.load(Ordering::SeqCst), 0, "asked until nothing was dropped");
+    }
+    machine.unmap(leaf);
+    left.store(2, Ordering::SeqCst);
+    driver.flush(&[flush_of(tag, &target)]).unwrap();
+    assert!(write(&nic, None).is_err(), "the device forgot");
+    // One that never answers is found out in spite of the noise, and noise without an end ends in an error.
+    nic.set_deaf(true);
+    left.store(1, Ordering::SeqCst);
+    assert!(driver.flush(&[flush_of(tag, &target)]).is_err());
+    nic.set_deaf(false);
+    left.store(usize::MAX, Ordering::SeqCst);
     assert!(driver.flush(&[flush_of(tag, &target)]).is_err());
 }

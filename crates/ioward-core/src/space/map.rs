@@ -165,9 +165,10 @@ impl<P: Platform> AddressSpace<P> {
         }
         if sync && layout.flush_after_map {
             self.platform.fence();
-            if layout.flush(span, false).is_err() {
-                let undone = self.undo(layout, layout.carriers.len(), true, span);
-                return Err(undone.err().map_or(MapError::NoCarrier, MapError::Hung));
+            if let Err(hung) = layout.flush(span, false) {
+                // Taken out as far as may be; what the hardware holds nobody knows, so the memory is withheld either way.
+                let _ = self.undo(layout, layout.carriers.len(), true, span);
+                return Err(MapError::Hung(hung));
             }
         }
         self.counters.add(&pin, cpu, counts);

@@ -24,12 +24,21 @@ struct Ring {
     head: u32,
     /// Entries before this one have been looked at for invalidations that timed out.
     seen: u32,
-    /// Invalidations of device IOTLBs that timed out, and overflows, which may hide some.
-    timeouts: u64,
+    /// What has been told so far of invalidations of device IOTLBs.
+    told: Told,
     /// Taken out to make room, not delivered yet. It never grows beyond what it was made for.
     kept: VecDeque<Raw>,
     /// Hardware or `kept` had no room for some.
     dropped: bool,
+}
+
+/// What the log has told of invalidations of device IOTLBs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Told {
+    /// How many timed out.
+    pub timeouts: u64,
+    /// How often events were dropped, or the log could not be read: there may have been more.
+    pub gaps: u64,
 }
 
 /// The ring.
@@ -57,7 +66,7 @@ impl<P: Platform> EventLog<P> {
         let bytes = entries as usize * ENTRY;
         let frames = Frames::new(platform, bytes, bytes, PhysAddr(1 << 52))?;
         let kept = VecDeque::with_capacity(entries as usize);
-        let ring = Ring { head: 0, seen: 0, timeouts: 0, kept, dropped: false };
+        let ring = Ring { head: 0, seen: 0, told: Told::default(), kept, dropped: false };
         Ok(Self { frames, entries, ring: Mutex::new(ring) })
     }
 
@@ -141,7 +150,7 @@ impl<P: Platform> EventLog<P> {
         unit.registers.write64(offset::EVENT_LOG_HEAD, buffer::POINTER.put(ring.head.into()));
         if stopped {
             ring.dropped = true;
-            // A log that does not start again stays stopped, and what it cannot tell counts as a timeout.
+            // A log that does not start again stays stopped, and never tells that a device answered.
             let _ = self.restart(unit, &mut ring);
         }
     }
@@ -160,28 +169,27 @@ impl<P: Platform> EventLog<P> {
         raw
     }
 
-    /// How many invalidations of device IOTLBs have timed out so far, as far as events tell. A log that overflows or
-    /// cannot be read counts as one.
-    pub fn timeouts<M: Mmio>(&self, unit: &Unit<M, P>) -> u64 {
+    /// What has been told so far of invalidations of device IOTLBs. A log that has overflowed or cannot be read is a gap.
+    pub fn told<M: Mmio>(&self, unit: &Unit<M, P>) -> Told {
         let mut ring = self.ring.lock();
         match self.tail(unit) {
             Ok(tail) => {
                 unit.platform.observe();
                 self.look(&mut ring, tail, unit);
             }
-            Err(_) => ring.timeouts += 1,
+            Err(_) => ring.told.gaps += 1,
         }
         if unit.status(status::EVENT_OVERFLOW) {
-            ring.timeouts += 1;
+            ring.told.gaps += 1;
         }
-        ring.timeouts
+        ring.told
     }
 
     /// Counts the timeouts among entries that were not looked at yet, and leaves them where they are.
     fn look<M: Mmio>(&self, ring: &mut Ring, tail: u32, unit: &Unit<M, P>) {
         while ring.seen != tail {
             if event::is_iotlb_timeout(&self.read(ring.seen, unit)) {
-                ring.timeouts += 1;
+                ring.told.timeouts += 1;
             }
             ring.seen = (ring.seen + 1) % self.entries;
         }
@@ -208,7 +216,7 @@ impl<P: Platform> EventLog<P> {
     }
 
     fn restart<M: Mmio>(&self, unit: &Unit<M, P>, ring: &mut Ring) -> Result<(), Hung> {
-        ring.timeouts += 1;
+        ring.told.gaps += 1;
         unit.set_control(control::EVENT_LOG_EN.mask(), 0);
         unit.wait_status("EventLogRun to clear", status::EVENT_LOG_RUN, false)?;
         (ring.head, ring.seen) = (0, 0);

@@ -4,11 +4,15 @@ use super::command::Command;
 use super::command_buffer::Batch;
 use super::domain_id::{DomainIds, Tagged, Target};
 use super::driver::AmdVi;
+use super::event_log::Told;
 use super::invalidate::{Block, blocks};
 use super::source::{Rid, Source};
 use alloc::vec::Vec;
 use ioward_core::driver::{Flush, Hung};
 use ioward_types::{Mmio, Pasid, Platform};
+
+/// How often caches are told at most before a log that drops events is taken for a device that does not answer.
+const ASKED_AGAIN: usize = 8;
 
 /// What caches may hold of a source and must forget.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,44 +41,52 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
             return Ok(());
         }
         let source = key as u16;
-        let before = self.timeouts(ats);
-        self.commands.run(&self.unit, |batch| {
-            for forget in what {
-                batch.push(match *forget {
-                    Forget::Entry => Command::invalidate_devtab_entry(source),
-                    Forget::Domain(domain) => Command::invalidate_iommu_pages(domain, None, Block::All, true),
-                    Forget::Guest(Target { domain, pasid }) => {
-                        Command::invalidate_iommu_pages(domain, Some(Pasid(pasid)), Block::All, true)
-                    }
-                    Forget::Device(_) => continue,
-                })?;
-            }
-            // The IOMMU first: a device that asks again must not be answered from what was to be forgotten.
-            for forget in what.iter().filter(|_| ats) {
-                if let Forget::Device(pasid) = *forget {
-                    batch.push(Command::invalidate_iotlb_pages(source, pasid, Block::All))?;
+        self.until_answered(ats, || {
+            self.commands.run(&self.unit, |batch| {
+                for forget in what {
+                    batch.push(match *forget {
+                        Forget::Entry => Command::invalidate_devtab_entry(source),
+                        Forget::Domain(domain) => {
+                            Command::invalidate_iommu_pages(domain, None, Block::All, true)
+                        }
+                        Forget::Guest(Target { domain, pasid }) => {
+                            Command::invalidate_iommu_pages(domain, Some(Pasid(pasid)), Block::All, true)
+                        }
+                        Forget::Device(_) => continue,
+                    })?;
                 }
-            }
-            Ok(())
-        })?;
-        self.answered(before)
-    }
-
-    /// How many devices had not answered, before some are asked; none where none will be.
-    fn timeouts(&self, ats: bool) -> Option<u64> {
-        ats.then(|| {
-            self.events.make_room(&self.unit);
-            self.events.timeouts(&self.unit)
+                // The IOMMU first: a device that asks again must not be answered from what was to be forgotten.
+                for forget in what.iter().filter(|_| ats) {
+                    if let Forget::Device(pasid) = *forget {
+                        batch.push(Command::invalidate_iotlb_pages(source, pasid, Block::All))?;
+                    }
+                }
+                Ok(())
+            })
         })
     }
 
-    /// Whether every device that was asked answered: the IOMMU completes the wait either way, and logs an event.
-    fn answered(&self, before: Option<u64>) -> Result<(), Hung> {
-        if before.is_some_and(|before| self.events.timeouts(&self.unit) != before) {
-            let (iommu, waited) = (self.unit.id, self.unit.patience);
-            return Err(Hung { iommu, what: "invalidation of a device's IOTLB", waited });
+    /// Asks, and finds out whether every device that was asked answered: the IOMMU completes the wait either way, and logs
+    /// an event. Where events were dropped meanwhile, nobody knows; then everything is asked again, a few times, since a
+    /// device that faults on and on must not make the flushes of others fail.
+    fn until_answered(&self, ats: bool, ask: impl Fn() -> Result<(), Hung>) -> Result<(), Hung> {
+        if !ats {
+            return ask();
         }
-        Ok(())
+        for _ in 0..ASKED_AGAIN {
+            self.events.make_room(&self.unit);
+            let before = self.events.told(&self.unit);
+            ask()?;
+            let Told { timeouts, gaps } = self.events.told(&self.unit);
+            if timeouts != before.timeouts {
+                break;
+            }
+            if gaps == before.gaps {
+                return Ok(());
+            }
+        }
+        let (iommu, waited) = (self.unit.id, self.unit.patience);
+        Err(Hung { iommu, what: "invalidation of a device's IOTLB", waited })
     }
 
     /// What caches may hold of an entry of which all that changes is whether there are PASIDs.
@@ -129,7 +141,10 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
 
     /// One batch for many flushes.
     pub(super) fn flush_all(&self, what: &[Flush<'_>]) -> Result<(), Hung> {
-        let before = self.timeouts(what.iter().any(|flush| !flush.atc.is_empty()));
+        self.until_answered(what.iter().any(|flush| !flush.atc.is_empty()), || self.flush_once(what))
+    }
+
+    fn flush_once(&self, what: &[Flush<'_>]) -> Result<(), Hung> {
         // Tables were written before; where they hang is read after: attaching adds the place, fences, installs.
         self.unit.platform.fence();
         let ticket = {
@@ -149,8 +164,7 @@ impl<M: Mmio, P: Platform> AmdVi<M, P> {
                 Ok(())
             })?
         };
-        self.commands.wait(&self.unit, ticket)?;
-        self.answered(before)
+        self.commands.wait(&self.unit, ticket)
     }
 }
 
