@@ -6,11 +6,13 @@ mod amdvi_machine;
 mod put;
 
 use amdvi_machine::*;
-use ioward_core::driver::{AtcTarget, Blocked, Claim, Driver, Event, FaultCause, Plan, Refused, Translation};
+use ioward_core::driver::{
+    AtcTarget, Blocked, Claim, Driver, Event, FaultCause, Plan, Refused, Slot, Translation,
+};
 use ioward_drivers::amdvi::{AmdVi, BringUp, BringUpError};
 use ioward_models::amdvi::AmdViConfig;
-use ioward_models::{DmaEngine, DmaError, Visibility};
-use ioward_types::{DeviceControl, Iova, Mmio, Pasid, PhysAddr, Platform, Root, SourceId};
+use ioward_models::{DmaEngine, DmaError, SimPlatform, Visibility};
+use ioward_types::{DeviceControl, Frames, Iova, Mmio, Pasid, PhysAddr, Platform, Root, SourceId, Tag};
 use put::Put;
 use std::sync::{
     Arc,
@@ -436,6 +438,17 @@ fn events_beyond_the_log_are_reported_lost_and_the_log_goes_on() {
     machine.settled();
 }
 
+/// Makes the network card, which may cache, go through a table with one page: the page, its leaf, and what it hangs on.
+fn through_a_table(machine: &Machine, driver: &impl Driver) -> (Frames<SimPlatform>, PhysAddr, Slot, Tag) {
+    let page = machine.page();
+    let (root, leaf) = machine.host(page.phys());
+    let config = planned(driver, 0);
+    let slot = claim(driver, NIC, 0, true);
+    let tag = driver.tag(&Plan::Tables(config)).unwrap();
+    driver.put(&slot, None, &Translation::Table { root, config: &config, tag }).unwrap();
+    (page, leaf, slot, tag)
+}
+
 /// A device that faults while nobody polls must not make the flushes of others fail.
 #[test]
 fn a_full_event_log_does_not_silence_a_device_with_a_cache() {
@@ -445,12 +458,7 @@ fn a_full_event_log_does_not_silence_a_device_with_a_cache() {
     let driver =
         AmdVi::bring_up(UNIT, Bus(machine.model.clone()), config, &machine.platform, BringUp::Cold).unwrap();
     let (rogue, nic) = (machine.device(DISK, false), machine.device(NIC, true));
-    let page = machine.page();
-    let (root, _) = machine.host(page.phys());
-    let config = planned(&driver, 0);
-    let slot = claim(&driver, NIC, 0, true);
-    let tag = driver.tag(&Plan::Tables(config)).unwrap();
-    driver.put(&slot, None, &Translation::Table { root, config: &config, tag }).unwrap();
+    let (_page, _, _slot, tag) = through_a_table(&machine, &driver);
     nic.ats(Some(12));
     write(&nic, None).unwrap();
     let target = [AtcTarget { source: NIC, pasid: None }];
@@ -507,12 +515,7 @@ fn a_log_that_overflows_during_a_flush_tells_nothing_and_the_flush_is_repeated()
     let bus = Noisy { bus: Bus(machine.model.clone()), rogue, left: left.clone() };
     let driver = AmdVi::bring_up(UNIT, bus, config, &machine.platform, BringUp::Cold).unwrap();
     let nic = machine.device(NIC, true);
-    let page = machine.page();
-    let (root, leaf) = machine.host(page.phys());
-    let config = planned(&driver, 0);
-    let slot = claim(&driver, NIC, 0, true);
-    let tag = driver.tag(&Plan::Tables(config)).unwrap();
-    driver.put(&slot, None, &Translation::Table { root, config: &config, tag }).unwrap();
+    let (_page, leaf, _slot, tag) = through_a_table(&machine, &driver);
     nic.ats(Some(12));
     write(&nic, None).unwrap();
     let target = [AtcTarget { source: NIC, pasid: None }];

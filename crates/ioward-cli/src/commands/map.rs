@@ -1,6 +1,9 @@
 //! `ioward map`: one page that shows a machine's fabric, its groups under both policies, and why they are so.
 
-use super::{BROKEN, UNWRITTEN, json::Head, machine};
+use super::{
+    BROKEN, machine,
+    target::{Target, Told, Written},
+};
 use crate::{
     map::{self, Subject, View, Words},
     show::output,
@@ -16,11 +19,7 @@ use ioward_host::{
     names::{self, Names},
 };
 use serde::Serialize;
-use std::{
-    collections::BTreeMap,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeMap, io, path::PathBuf};
 
 /// Shown below its help.
 const EXAMPLES: &str = "\
@@ -44,25 +43,15 @@ Exit codes:
 pub struct Arguments {
     /// A copy of sysfs, a directory with lspci text and tables, or lspci text; without it, this machine
     path: Option<PathBuf>,
-    /// The page to write; `-` is standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Write over a file that is there already
-    #[arg(long)]
-    force: bool,
-    /// Tell what was written as JSON, of the shape that docs/json.md describes
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document {
     #[serde(flatten)]
-    head: Head,
-    file: String,
-    bytes: usize,
-    functions: usize,
+    told: Told,
     iommus: usize,
     groups: Counts,
 }
@@ -81,34 +70,20 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
     let found = machine.discover(&Linux);
     let iommus = found.iommus.len();
     let page = draw(&machine, &found, &groupings);
-    if arguments.output == Path::new("-") {
-        if arguments.json {
-            eprintln!("ioward: the page and --json cannot both be written to standard output");
-            return Ok(UNWRITTEN);
-        }
-        output::text(&page)?;
-        return Ok(0);
-    }
-    if let Err(error) = output::file(&arguments.output, page.as_bytes(), arguments.force) {
-        eprintln!("ioward: {error}");
-        return Ok(UNWRITTEN);
+    let written = arguments.target.write(&page, "page")?;
+    if written != Written::File {
+        return Ok(written.code());
     }
     let [linux, fabric] = groupings.map(|grouping| grouping.groups.len());
     let functions = machine.topology.functions().len();
-    if arguments.json {
-        output::json(&Document {
-            head: Head::of(&machine),
-            file: arguments.output.display().to_string(),
-            bytes: page.len(),
-            functions,
-            iommus,
-            groups: Counts { linux, fabric },
-        })?;
+    if arguments.target.json {
+        let told = arguments.target.told(&machine, page.len(), functions);
+        output::json(&Document { told, iommus, groups: Counts { linux, fabric } })?;
         return Ok(0);
     }
     output::text(&format!(
         "{}: {functions} functions, {linux} groups under linux, {fabric} under fabric\n",
-        arguments.output.display()
+        arguments.target.name()
     ))?;
     Ok(0)
 }

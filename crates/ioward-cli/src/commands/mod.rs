@@ -14,6 +14,7 @@ pub mod map;
 pub mod run;
 pub mod snapshot;
 pub mod tables;
+mod target;
 pub mod walk;
 pub mod whatif;
 

@@ -1,6 +1,9 @@
 //! `ioward snapshot`: all that is needed to study a machine elsewhere, in one file.
 
-use super::{BROKEN, UNWRITTEN, json::Head, machine};
+use super::{
+    BROKEN, machine,
+    target::{Target, Told, Written},
+};
 use crate::show::output;
 use clap::Args;
 use serde::Serialize;
@@ -28,25 +31,15 @@ Exit codes:
 pub struct Arguments {
     /// A copy of sysfs, or another snapshot; without it, this machine
     path: Option<PathBuf>,
-    /// The file to write; - is standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: PathBuf,
-    /// Write over a file that is there already
-    #[arg(long)]
-    force: bool,
-    /// Tell what was written as JSON, of the shape that docs/json.md describes
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 /// What `--json` prints.
 #[derive(Serialize)]
 struct Document {
     #[serde(flatten)]
-    head: Head,
-    file: String,
-    bytes: usize,
-    functions: usize,
+    told: Told,
     tables: usize,
     removed: Vec<Removed>,
 }
@@ -68,29 +61,16 @@ pub fn run(arguments: &Arguments) -> io::Result<u8> {
             return Ok(BROKEN);
         }
     };
-    if arguments.output.as_os_str() == "-" {
-        if arguments.json {
-            eprintln!("ioward: the snapshot and --json cannot both be written to standard output");
-            return Ok(UNWRITTEN);
-        }
-        output::text(&text)?;
-    } else if let Err(error) = output::file(&arguments.output, text.as_bytes(), arguments.force) {
-        eprintln!("ioward: {error}");
-        return Ok(UNWRITTEN);
+    let written = arguments.target.write(&text, "snapshot")?;
+    if written == Written::Not {
+        return Ok(written.code());
     }
     let (functions, tables) = (machine.records.len(), machine.tables.len());
-    if arguments.json {
-        output::json(&Document {
-            head: Head::of(&machine),
-            file: arguments.output.display().to_string(),
-            bytes: text.len(),
-            functions,
-            tables,
-            removed: removed
-                .into_iter()
-                .map(|(what, times)| Removed { what: what.to_string(), times })
-                .collect(),
-        })?;
+    if arguments.target.json {
+        let removed =
+            removed.into_iter().map(|(what, times)| Removed { what: what.to_string(), times }).collect();
+        let told = arguments.target.told(&machine, text.len(), functions);
+        output::json(&Document { told, tables, removed })?;
         return Ok(0);
     }
     eprintln!("ioward: {}: {functions} functions, {tables} tables", machine.origin);

@@ -2,6 +2,7 @@
 
 use super::cells::Cells;
 use crate::{Raw, raw::printable};
+use core::ops::Range;
 use ioward_types::describe::{Cause, Fact, Problem, Table};
 
 /// Offsets in the header (section 5.2).
@@ -10,6 +11,7 @@ mod field {
     pub const TOTAL_SIZE: u32 = 4;
     pub const STRUCTURE: u32 = 8;
     pub const STRINGS: u32 = 12;
+    pub const RESERVATIONS: u32 = 16;
     pub const VERSION: u32 = 20;
     pub const LAST_COMPATIBLE: u32 = 24;
     pub const STRINGS_SIZE: u32 = 32;
@@ -25,6 +27,9 @@ mod token {
     pub const NOP: u32 = 4;
     pub const END: u32 = 9;
 }
+
+/// The bytes of a memory reservation: address and size (section 5.3.2).
+const RESERVATION_BYTES: usize = 16;
 
 /// The magic number at the start of every tree.
 const MAGIC: u32 = 0xd00d_feed;
@@ -45,8 +50,8 @@ pub(super) enum Token<'a> {
     Begin(Node<'a>, u32),
     End(u32),
     Property(Property<'a>, u32),
-    /// The end of the tree: its token, or the structure block's last byte.
-    Finish,
+    /// The end of the tree: behind its token, or the structure block's end.
+    Finish(u32),
     /// Something that is no token, or one that the structure block's end cuts off: where.
     Bad(u32),
 }
@@ -95,6 +100,30 @@ impl<'a> Tree<'a> {
         Ok(Self { whole: cut, structure, strings })
     }
 
+    /// What of the blob the tree consists of, as ranges of offsets inside it: the header, the memory reservations (section
+    /// 5.3), the structure to its end token or to where it stops making sense, and the strings. The rest means nothing.
+    pub fn parts(&self) -> [Range<usize>; 4] {
+        let reserved = self.whole.from(self.whole.be32(field::RESERVATIONS));
+        // They end with an entry of zeros.
+        let entries = reserved.bytes().chunks_exact(RESERVATION_BYTES);
+        let full = entries.take_while(|entry| entry.iter().any(|byte| *byte != 0)).count();
+        let mut end = self.start();
+        let end = loop {
+            match self.token(end) {
+                Token::Begin(_, next) | Token::End(next) | Token::Property(_, next) => end = next,
+                Token::Finish(end) | Token::Bad(end) => break end,
+            }
+        };
+        let all = self.whole.bytes().len();
+        let part = |start: u32, bytes: usize| start as usize..(start as usize).saturating_add(bytes).min(all);
+        [
+            part(0, field::BYTES as usize),
+            part(reserved.at(), (full + 1) * RESERVATION_BYTES),
+            part(self.start(), end.saturating_sub(self.start()) as usize),
+            part(self.strings.at(), self.strings.bytes().len()),
+        ]
+    }
+
     /// Where the structure block starts in the blob.
     pub(super) fn start(&self) -> u32 {
         self.structure.at()
@@ -109,7 +138,7 @@ impl<'a> Tree<'a> {
         }
         let bad = Token::Bad(rest.at());
         if rest.len() < 4 {
-            return if rest.is_empty() { Token::Finish } else { bad };
+            return if rest.is_empty() { Token::Finish(rest.at()) } else { bad };
         }
         match rest.be32(0) {
             token::BEGIN_NODE => {
@@ -134,7 +163,7 @@ impl<'a> Tree<'a> {
                 let name = self.strings.text(name).unwrap_or("");
                 Token::Property(Property { name, value, at: rest.at() }, next)
             }
-            token::END => Token::Finish,
+            token::END => Token::Finish(rest.at() + 4),
             _ => bad,
         }
     }

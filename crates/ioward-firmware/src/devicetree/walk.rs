@@ -54,8 +54,8 @@ impl<'a> Tree<'a> {
                     path.nodes[path.depth] = None;
                     at = next;
                 }
-                Token::Finish if path.depth == 0 && begun => return Ok(()),
-                Token::Finish => return Err(problem(at, Cause::Unpaired)),
+                Token::Finish(_) if path.depth == 0 && begun => return Ok(()),
+                Token::Finish(_) => return Err(problem(at, Cause::Unpaired)),
                 Token::Bad(at) => {
                     return Err(problem(at, Cause::Range { found: self.whole.be32(at).into() }));
                 }

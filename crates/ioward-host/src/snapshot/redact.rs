@@ -130,60 +130,18 @@ fn searched(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
         true
     });
     walked.ok()?;
-    blank_the_rest(&mut redacted)?;
-    Some((redacted, properties))
-}
-
-/// Overwrites what belongs to no part of a flattened tree (Devicetree Specification 0.4, chapter 5): gaps between its
-/// blocks, and what lies behind its end. The walk saw none of that. None where the blocks do not hold what they should.
-fn blank_the_rest(bytes: &mut [u8]) -> Option<()> {
-    const HEADER_BYTES: usize = 40;
-    let word = |bytes: &[u8], at: usize| {
-        let four = bytes.get(at..at.checked_add(4)?)?;
-        Some(u32::from_be_bytes(four.try_into().ok()?) as usize)
-    };
-    let total = word(bytes, 4)?.min(bytes.len());
-    let (structure, strings, reserved) = (word(bytes, 8)?, word(bytes, 12)?, word(bytes, 16)?);
-    let (strings_bytes, structure_bytes) = (word(bytes, 32)?, word(bytes, 36)?);
-    // The reservations end with an entry of zeros, in 16 bytes each.
-    let blocks = bytes.get(..total)?;
-    let entries = blocks.get(reserved..).unwrap_or_default().chunks_exact(16);
-    let full = entries.take_while(|entry| entry.iter().any(|byte| *byte != 0)).count();
-    let structure_end = structure.checked_add(structure_bytes)?.min(total);
-    let mut at = structure;
-    loop {
-        let token = word(blocks, at).filter(|_| at < structure_end);
-        at += match token {
-            // A node's name ends with a zero byte.
-            Some(1) => {
-                let name = blocks.get(at + 4..)?.iter().position(|byte| *byte == 0)?;
-                4 + (name + 1).next_multiple_of(4)
-            }
-            Some(2 | 4) => 4,
-            Some(3) => 12 + word(blocks, at + 4)?.next_multiple_of(4),
-            Some(9) => {
-                at += 4;
-                break;
-            }
-            _ => break,
-        };
-    }
-    let mut kept = [
-        (0, HEADER_BYTES),
-        (reserved, reserved.checked_add((full + 1) * 16)?),
-        (structure, at),
-        (strings, strings.checked_add(strings_bytes)?),
-    ];
-    kept.sort_unstable();
-    let mut from = 0;
-    for (start, end) in kept {
-        if start.min(total) > from {
-            bytes[from..start.min(total)].fill(0);
+    // What belongs to no part of the tree the walk has not seen: gaps, and what lies behind its end.
+    let mut parts = tree.parts();
+    parts.sort_unstable_by_key(|part| part.start);
+    let mut seen = 0;
+    for part in parts {
+        if part.start > seen {
+            redacted[seen..part.start].fill(0);
         }
-        from = from.max(end.min(total));
+        seen = seen.max(part.end);
     }
-    bytes[from..].fill(0);
-    Some(())
+    redacted[seen..].fill(0);
+    Some((redacted, properties))
 }
 
 #[cfg(test)]
