@@ -188,6 +188,15 @@ pub struct Device {
 }
 
 impl Device {
+    /// Whether its accesses see what CPUs have in their caches, so that its buffers need no cache maintenance. Of a device
+    /// that no table speaks of, that is what buses do unless somebody says otherwise.
+    pub fn snoops(&self) -> bool {
+        match self.serving {
+            Serving::Served => self.coherent,
+            _ => self.traits.coherent != Some(false),
+        }
+    }
+
     /// What the subsystem takes; the bus tells how the device is controlled. A refused device is not to be added: its
     /// bus mastering stays off.
     pub fn desc(&self, control: Arc<dyn DeviceControl>) -> Option<DeviceDesc<'_>> {
@@ -197,6 +206,7 @@ impl Device {
             ats: self.ats,
             addr_bits: self.addr_bits,
             coherent: self.coherent,
+            snoops: self.snoops(),
             trusted: self.trusted,
             regions: &self.regions,
             bridge: self.bridge,

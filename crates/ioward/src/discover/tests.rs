@@ -508,3 +508,19 @@ fn tables_and_topology_in_one_call() {
     assert_eq!(first, "IVRS offset 0x0, table header: needs 36 bytes, has 4");
     assert_eq!(machine.reports.len(), 2);
 }
+
+/// The DMA API cleans and invalidates the buffers of a device that firmware calls incoherent, and of no other.
+#[test]
+fn a_device_that_does_not_snoop_is_added_as_one() {
+    for (says, snoops) in [(Some(true), true), (Some(false), false), (None, false)] {
+        let traits = Traits { coherent: says, ..Traits::default() };
+        let facts = facts(&[smmu(1), scope_with(range(0, 0xffff), Some((1, from(0))), traits)]);
+        let machine = join(&facts, &bus(&[0x8]));
+        let control = alloc::sync::Arc::new(ioward_types::control::Uncontrolled);
+        let desc = device(&machine, "0000:00:01.0").desc(control).unwrap();
+        assert_eq!((desc.snoops, desc.coherent), (snoops, snoops), "{says:?}");
+    }
+    // No table speaks of it.
+    let machine = join(&facts(&[]), &bus(&[0x8]));
+    assert!(device(&machine, "0000:00:01.0").snoops());
+}
