@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what page tables and the IOVA allocator cost, by themselves and beside Linux's in one process, and
+//! `cargo xtask bench`: what page tables, the IOVA allocator and whole mappings of the DMA API cost, by themselves and beside Linux's in one process, and
 //! that part of `docs/performance.md`.
 //!
 //! The other side is a harness outside the repository: a folder with a script `run ROUNDS PLUGIN`, which builds Linux's code
@@ -24,14 +24,36 @@ const ROUNDS: &str = "9";
 const RUNS: usize = 3;
 /// What our rows begin with.
 const OURS: &str = "ioward ";
+/// What our rows of whole mappings begin with: the harness measures them as if they were IOVAs.
+const DMA: &str = "ioward DMA ";
+/// Whole mappings: the row, the harness's row that measures ours, and the rows of Linux's that together do the same. Linux has
+/// no row of two threads with its core's checks, so the tables alone are counted there.
+const WHOLE: [(&str, &str, [&str; 3]); 4] = [
+    ("whole DMA map plus unmap, 1 page", PAIR, [PAIR, CORE_MAP, CORE_UNMAP]),
+    ("whole DMA, burst of 64 pages, first in first out", BURST_64, [BURST_64, CORE_MAP, CORE_UNMAP]),
+    ("whole DMA, burst of 1024 pages, first in first out", BURST_1024, [BURST_1024, CORE_MAP, CORE_UNMAP]),
+    (
+        "whole DMA map plus unmap, 1 page, 2 threads, each",
+        PAIR_2,
+        [PAIR_2, "map 4K, 2 threads (ns/op/thread)", "unmap 4K, 2 threads (ns/op/thread)"],
+    ),
+];
+const PAIR: &str = "alloc+free pair, 1 page";
+const BURST_64: &str = "burst 64 x 1 page, FIFO free (per pair)";
+const BURST_1024: &str = "burst 1024 x 1 page, FIFO free (per pair)";
+const PAIR_2: &str = "2 threads: pair 1 page (ns/pair/thread)";
+const CORE_MAP: &str = "map 4K via 6.12 iommu_map() core";
+const CORE_UNMAP: &str = "unmap 4K via 6.12 iommu_unmap() core";
 /// Where the written part begins and ends in `docs/performance.md`.
 const BEGIN: &str = "<!-- cargo xtask bench: begin -->\n";
 const END: &str = "<!-- cargo xtask bench: end -->\n";
 
 /// Everything, with the harness in `../shared/linux-baseline` or where `folder` says.
 pub fn run(tally: &mut Tally, folder: Option<&str>) {
-    let own = show(cargo().args(["bench", "-p", "ioward-bench-plugin", "--bench", "fast_path"]));
-    tally.check("benches of our own", own);
+    for bench in ["fast_path", "dma"] {
+        let own = show(cargo().args(["bench", "-p", "ioward-bench-plugin", "--bench", bench]));
+        tally.check(&format!("benches of our own, {bench}"), own);
+    }
     let folder = folder.map_or_else(|| root().join("../shared/linux-baseline"), PathBuf::from);
     if !folder.join("run").is_file() {
         return tally.skip("side by side", format!("no harness in {}", folder.display()));
@@ -87,7 +109,7 @@ fn measure(folder: &Path, compiler: &str, plugin: &Path) -> Result<Figures, Stri
     let file = text.lines().find_map(|line| line.strip_prefix("full figures: "));
     let file = file.ok_or("the harness does not say where its figures are")?;
     let table = fs::read_to_string(file).map_err(|error| format!("{file}: {error}"))?;
-    let figures = figures(&table)?;
+    let figures = with_whole(figures(&table)?);
     let all = figures.iter().any(|(_, who, _)| who.starts_with(OURS))
         && figures.iter().any(|(_, who, _)| !who.starts_with(OURS));
     all.then_some(figures).ok_or_else(|| format!("{file}: figures of one side alone"))
@@ -111,6 +133,25 @@ fn figures(table: &str) -> Result<Figures, String> {
         }
     }
     Ok(figures)
+}
+
+/// Puts whole mappings into rows of their own, beside the sum of what Linux's take for the same: of each part the best.
+fn with_whole(figures: Figures) -> Figures {
+    let (dma, mut figures): (Figures, Figures) =
+        figures.into_iter().partition(|(_, who, _)| who.starts_with(DMA));
+    let best = |row: &str| {
+        let theirs = figures.iter().filter(|(name, who, _)| name == row && !who.starts_with(OURS));
+        theirs.map(|(_, _, figure)| *figure).min_by(f64::total_cmp)
+    };
+    let mut whole = Vec::new();
+    for (row, ours, parts) in WHOLE {
+        let Some(sum) = parts.iter().map(|part| best(part)).sum::<Option<f64>>() else { continue };
+        whole.push((row.to_string(), "Linux, the sum".to_string(), sum));
+        let of_row = dma.iter().filter(|(name, _, _)| name == ours);
+        whole.extend(of_row.map(|(_, who, figure)| (row.to_string(), who.clone(), *figure)));
+    }
+    figures.extend(whole);
+    figures
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -177,11 +218,12 @@ fn report(runs: &[Run]) -> String {
     );
     let _ = writeln!(text, "Compilers: {}; {}. {} runs.\n", rust.trim(), compilers.join("; "), runs.len());
     let rows = rows(runs);
-    for part in [false, true] {
+    let part_of = |who: &str| ["IOVA", "DMA"].iter().position(|part| who.starts_with(part));
+    for part in [None, Some(0), Some(1)] {
         let mut who: Vec<&String> = rows.iter().flat_map(|row| row.ratios.keys()).collect();
         who.sort_unstable();
         who.dedup();
-        who.retain(|who| who.starts_with("IOVA") == part);
+        who.retain(|who| part_of(who) == part);
         let head: String = who.iter().map(|who| format!(" {who} |")).collect();
         let _ = writeln!(text, "| row | Linux |{head}\n| --- | ---: |{}", " ---: |".repeat(who.len()));
         for row in rows.iter().filter(|row| who.iter().any(|who| row.ratios.contains_key(*who))) {
@@ -238,6 +280,21 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].linux, 8.0);
         assert_eq!(rows[0].ratios["X"], 0.8);
+    }
+
+    #[test]
+    fn whole_mappings_stand_beside_the_sum_of_what_linux_takes() {
+        let table = format!(
+            "iova\tlinux\t{PAIR}\t10.0\t9\niova\tioward DMA lazy\t{PAIR}\t24.0\t4\niova\tioward IOVA\t{PAIR}\t5.0\t4\n\
+             pt\tA\t{CORE_MAP}\t30.0\t9\npt\tB\t{CORE_MAP}\t20.0\t9\npt\tA\t{CORE_UNMAP}\t18.0\t9\npt\tioward X\t{CORE_UNMAP}\t1.0\t9\n"
+        );
+        let figures = with_whole(figures(&table).unwrap());
+        let rows = rows(&[Run { compiler: "one".into(), figures }]);
+        let row = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+        assert_eq!(row(WHOLE[0].0).linux, 48.0);
+        assert_eq!(row(WHOLE[0].0).ratios["DMA lazy"], 0.5);
+        assert_eq!(row(PAIR).ratios.keys().collect::<Vec<_>>(), ["IOVA"]);
+        assert_eq!(rows.len(), 4, "rows of which Linux has no part are left out");
     }
 
     #[test]

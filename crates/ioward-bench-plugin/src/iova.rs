@@ -2,6 +2,7 @@
 
 use crate::{
     abi::{Iovas, List, Services},
+    dma,
     platform::{Bench, Flags, Free, Pinning, cpu},
 };
 use ioward_iova::IovaAllocator;
@@ -96,9 +97,17 @@ const fn entry<P: Pinning>(name: &'static CStr) -> Iovas {
 
 static FREE: Iovas = entry::<Free>(c"ioward IOVA, free pin");
 static FLAGS: Iovas = entry::<Flags>(c"ioward IOVA, flags saved");
-static LIST: List<Iovas, 3> = List([&raw const FREE, &raw const FLAGS, ptr::null()]);
+static LIST: List<Iovas, 7> = List([
+    &raw const FREE,
+    &raw const FLAGS,
+    &raw const dma::ENTRIES[0],
+    &raw const dma::ENTRIES[1],
+    &raw const dma::ENTRIES[2],
+    &raw const dma::ENTRIES[3],
+    ptr::null(),
+]);
 
-/// Every entry: a list that ends with null.
+/// Every entry, those of the DMA API among them: a list that ends with null.
 #[unsafe(no_mangle)]
 pub extern "C" fn iova_bench_plugin() -> *const *const Iovas {
     LIST.0.as_ptr()

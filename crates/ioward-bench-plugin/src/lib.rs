@@ -1,4 +1,4 @@
-//! ioward's page tables and IOVA allocator behind the C interface of a benchmark harness.
+//! ioward's page tables, IOVA allocator and DMA API behind the C interface of a benchmark harness.
 //!
 //! A harness that measures several implementations side by side loads a shared object, asks [`pt_bench_plugin`] and
 //! [`iova_bench_plugin`] for what is in it, and calls through the structures of [`abi`]. Behind them is what the subsystem
@@ -12,13 +12,17 @@
 //! | [`platform`] | a platform on the harness's pages: locks, pins and CPU numbers as a kernel has them |
 //! | [`tables`] | one entry for each format and each way of using it |
 //! | [`iova`] | the allocator, with two kinds of pin |
+//! | [`dma`] | whole mappings of the DMA API, as if they were allocated |
+//! | [`sink`] | an IOMMU that costs nothing |
 //!
 //! What the harness cannot show is modelled as cheaply as it can be, and said where it is: cleans of cache lines
 //! ([`platform::Bench`]) and the saving of interrupt state ([`platform::Flags`]).
 
 pub mod abi;
+pub mod dma;
 pub mod iova;
 pub mod platform;
+pub mod sink;
 pub mod tables;
 
 pub use iova::iova_bench_plugin;

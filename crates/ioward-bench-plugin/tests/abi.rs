@@ -3,7 +3,7 @@
 
 mod pool;
 
-use ioward_bench_plugin::{abi::Iovas, iova, iova_bench_plugin, pt_bench_plugin, tables};
+use ioward_bench_plugin::{abi::Iovas, dma, iova, iova_bench_plugin, pt_bench_plugin, tables};
 use pool::{SERVICES, live};
 use std::{
     ffi::{CStr, c_void},
@@ -59,7 +59,7 @@ fn every_table_translates_what_was_mapped_and_gives_its_pages_back() {
 #[test]
 fn iovas_of_two_threads_never_overlap_and_come_back() {
     const EACH: u64 = 4000;
-    for entry in iova::entries() {
+    for entry in iova::entries().into_iter().chain(&dma::ENTRIES) {
         let domain = (entry.create)(K4, 1) as usize;
         let work = |number: u32| {
             let entry: &Iovas = entry;

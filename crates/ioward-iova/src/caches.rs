@@ -172,13 +172,34 @@ impl<P: Platform> IovaAllocator<P> {
     /// the aperture. `None`: nothing has changed.
     #[inline(always)]
     fn alloc_at_hand(&self, bytes: u64, align: u64, limit: Iova) -> Option<Span<Iova>> {
+        if align != self.granule() {
+            return None;
+        }
+        let (pin, cpu) = self.platform.pin();
+        // SAFETY: both come from the allocator's own platform.
+        unsafe { self.alloc_pinned(&pin, cpu, bytes, limit) }
+    }
+
+    /// A range that this CPU has at hand, for whoever does more under one pin: `bytes` bytes, rounded up to the granule and
+    /// aligned to it, for a device that reaches all of the aperture. `None`, and nothing has changed, where that is not so:
+    /// [`IovaAllocator::alloc`] does what can be done.
+    ///
+    /// # Safety
+    /// `pin` and `cpu` come from one call of [`Platform::pin`] on the platform that the allocator was made with.
+    #[inline(always)]
+    pub unsafe fn alloc_pinned(
+        &self,
+        pin: &P::Pin,
+        cpu: usize,
+        bytes: u64,
+        limit: Iova,
+    ) -> Option<Span<Iova>> {
         let more = bytes.wrapping_sub(1) >> self.shift;
-        if more >= CLASS_OF.len() as u64 || align != self.granule() {
+        if more >= CLASS_OF.len() as u64 {
             return None;
         }
         let class = usize::from(CLASS_OF[more as usize]);
-        let (pin, cpu) = self.platform.pin();
-        let stock = self.mine(&pin, cpu)?;
+        let stock = self.mine(pin, cpu)?;
         // After the look at `stopped`: the end of the aperture changes only while all are stopped.
         if limit.0 < self.last.load(Ordering::Relaxed) {
             return None;
@@ -228,15 +249,26 @@ impl<P: Platform> IovaAllocator<P> {
     /// What [`IovaAllocator::free`] does with most ranges: this CPU keeps it at hand. False: nothing has changed.
     #[inline(always)]
     fn free_to_hand(&self, span: Span<Iova>) -> bool {
+        let (pin, cpu) = self.platform.pin();
+        // SAFETY: both come from the allocator's own platform.
+        unsafe { self.free_pinned(&pin, cpu, span) }
+    }
+
+    /// As [`IovaAllocator::free`], for whoever does more under one pin, if this CPU can keep the range at hand. False, and
+    /// nothing has changed, where it cannot: [`IovaAllocator::free`] takes it.
+    ///
+    /// # Safety
+    /// As for [`IovaAllocator::alloc_pinned`].
+    #[inline(always)]
+    pub unsafe fn free_pinned(&self, pin: &P::Pin, cpu: usize, span: Span<Iova>) -> bool {
         let more = span.bytes.wrapping_sub(1) >> self.shift;
         if more >= CLASS_OF.len() as u64 {
             return false;
         }
         let class = usize::from(CLASS_OF[more as usize]);
         let zone = if span.start.0 < LOW_END { LOW } else { HIGH };
-        let (pin, cpu) = self.platform.pin();
         // Where nothing is kept at hand no CPU has a stock.
-        let Some(stock) = self.mine(&pin, cpu) else { return false };
+        let Some(stock) = self.mine(pin, cpu) else { return false };
         // SAFETY: `mine` gives it to this CPU alone while it is pinned.
         unsafe { stock.push(zone, class, span.start.0, self.room) }
     }
