@@ -37,6 +37,9 @@ pub struct Tables {
 unsafe impl Sync for Tables {}
 
 /// A kind of IOVA allocator. Page numbers are in granules.
+///
+/// `alloc` and `free` may unwind, as functions of a kernel's may: where a panic has to stop at the border to C, the compiler
+/// keeps a stack frame on the way that a pop or a push takes.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Iovas {
@@ -45,9 +48,9 @@ pub struct Iovas {
     /// An allocator with this granule, in bytes, and this first page number.
     pub create: extern "C" fn(u64, u64) -> *mut c_void,
     /// So many pages, none above the limit (inclusive): the first one's number, or zero.
-    pub alloc: extern "C" fn(*mut c_void, u64, u64) -> u64,
+    pub alloc: extern "C-unwind" fn(*mut c_void, u64, u64) -> u64,
     /// Gives them back: the first one's number, and how many.
-    pub free: extern "C" fn(*mut c_void, u64, u64),
+    pub free: extern "C-unwind" fn(*mut c_void, u64, u64),
     /// The end of an allocator.
     pub destroy: extern "C" fn(*mut c_void),
     /// Tells a thread which CPU it is.

@@ -146,7 +146,7 @@ unsafe fn of<'a, P: Pinning>(domain: *mut c_void) -> &'a Domain<P> {
     unsafe { &*domain.cast::<Domain<P>>() }
 }
 
-extern "C" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
+extern "C-unwind" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
     // SAFETY: the harness hands in what `create` gave.
     let domain = unsafe { of::<P>(domain) };
     let dma = if limit >= LAST { domain.all } else { domain.low };
@@ -164,7 +164,7 @@ extern "C" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> 
     page
 }
 
-extern "C" fn free<P: Pinning>(domain: *mut c_void, page: u64, _: u64) {
+extern "C-unwind" fn free<P: Pinning>(domain: *mut c_void, page: u64, _: u64) {
     // SAFETY: as in `alloc`.
     let place = unsafe { of::<P>(domain) }.place(page);
     if place.page.load(Ordering::Relaxed) != page {

@@ -56,7 +56,7 @@ unsafe fn of<'a, P: Pinning>(domain: *mut c_void) -> &'a Domain<P> {
     unsafe { &*domain.cast::<Domain<P>>() }
 }
 
-extern "C" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
+extern "C-unwind" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
     // SAFETY: the harness hands in what `create` gave.
     let Domain { allocator } = unsafe { of::<P>(domain) };
     let limit = Iova((limit << SHIFT) | ((1 << SHIFT) - 1));
@@ -65,14 +65,20 @@ extern "C" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> 
     allocator.alloc(bytes, 1 << SHIFT, limit).map_or(0, |span| span.start.0 >> SHIFT)
 }
 
-extern "C" fn free<P: Pinning>(domain: *mut c_void, page: u64, pages: u64) {
+extern "C-unwind" fn free<P: Pinning>(domain: *mut c_void, page: u64, pages: u64) {
     // SAFETY: as in `alloc`.
     let Domain { allocator } = unsafe { of::<P>(domain) };
     let span = Span { start: Iova(page << SHIFT), bytes: pages << SHIFT };
-    if let Err(error) = allocator.free(span) {
-        eprintln!("ioward: {error}");
-        std::process::abort();
+    if allocator.free(span).is_err() {
+        give_up();
     }
+}
+
+#[cold]
+#[inline(never)]
+fn give_up() -> ! {
+    eprintln!("ioward: what is freed was not allocated");
+    std::process::abort();
 }
 
 extern "C" fn destroy<P: Pinning>(domain: *mut c_void) {

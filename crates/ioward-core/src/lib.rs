@@ -3,7 +3,6 @@
 extern crate alloc;
 
 mod attach;
-mod cell;
 pub mod device;
 pub mod dma;
 pub mod driver;

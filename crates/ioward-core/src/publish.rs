@@ -5,13 +5,10 @@
 
 use alloc::boxed::Box;
 use core::marker::PhantomData;
-use ioward_types::Platform;
-
-#[cfg(loom)]
-use loom::sync::atomic::{AtomicPtr, Ordering};
-
-#[cfg(not(loom))]
-use core::sync::atomic::{AtomicPtr, Ordering};
+use ioward_types::{
+    Platform,
+    cell::{AtomicPtr, Ordering},
+};
 
 /// A `T` that readers see whole, old or new.
 pub struct Published<T> {

@@ -2,74 +2,75 @@
 
 use crate::{
     IovaError, IovaTree,
-    cell::{AtomicBool, AtomicPtr, AtomicU64, Ordering},
-    stock::{CHUNK, CLASSES, Chunk, ROOM, Stock, ZONES},
+    sizes::{LOW_END, Sizes, ZONES, Zone, room},
+    stock::{CLASSES, Place, ROOM, Stock},
 };
 use alloc::{boxed::Box, vec::Vec};
-use core::{fmt, ptr};
-use ioward_types::{Iova, Mutex, Platform, Span};
-
-/// The first byte that an address of 32 bits does not reach.
-const LOW_END: u64 = 1 << 32;
-/// Ranges below 4 GiB, and those above.
-const LOW: usize = 0;
-const HIGH: usize = 1;
-/// How many chunks of a size the depot keeps before it gives ranges back to the tree.
-const DEPOT: usize = 32;
-/// What all CPUs together may have at hand is this part of the aperture at most.
-const SHARE: u64 = 8;
-/// A run that is cut into ranges takes at most this part of what is free.
-const RUN_SHARE: u64 = 64;
-/// Granules that one CPU holds with one range in each stack.
-const ONE_OF_EACH: u64 = ((1 << CLASSES) - 1) * ZONES as u64;
-
-/// The size, of those that are kept at hand, of so many granules and one more.
-const CLASS_OF: [u8; 1 << (CLASSES - 1)] = {
-    let mut classes = [0; 1 << (CLASSES - 1)];
-    let mut more = 0;
-    while more < classes.len() {
-        classes[more] = (usize::BITS - more.leading_zeros()) as u8;
-        more += 1;
-    }
-    classes
+use core::{array, fmt, num::NonZeroU64, ptr};
+use ioward_types::{
+    Iova, Mutex, Platform, Span,
+    cell::{AtomicPtr, AtomicU64, Ordering},
 };
 
-/// The chunks of each zone and size.
-type Depot = [[Vec<Chunk>; CLASSES]; ZONES];
+/// How many times what a CPU moves at a time the depot keeps of a size before it gives ranges back to the tree.
+const DEPOT: usize = 32;
+/// A run that is cut into ranges takes at most this part of what is free.
+const RUN_SHARE: u64 = 64;
+
+/// First bytes of ranges of each zone and size; what came last is the first to go.
+type Depot = [[Vec<u64>; CLASSES]; ZONES];
 
 /// What CPUs share.
 struct Shared {
     tree: IovaTree,
     depot: Depot,
+    /// Somebody has all stocks to themselves, or is about to: gates are shut and stay so.
+    stopped: bool,
 }
 
-/// A place for each CPU's stock, a cache line apart.
+/// What belongs to a CPU, some cache lines apart from what belongs to others.
 #[repr(align(128))]
-struct Slot(AtomicPtr<Stock>);
+struct Slot {
+    /// The stock of each zone, for its CPU; null while all are stopped, and before its first use. Changes under the lock.
+    gates: [AtomicPtr<Stock>; ZONES],
+    /// The same, stopped or not. From null to a stock once, under the lock.
+    stocks: [AtomicPtr<Stock>; ZONES],
+}
+
+impl Slot {
+    fn new() -> Self {
+        let none = || array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        Self { gates: none(), stocks: none() }
+    }
+}
+
+/// Apart from what the lock's holder writes.
+#[repr(align(128))]
+struct Apart<T>(T);
 
 /// IOVAs for many CPUs at once.
 ///
 /// Ranges of up to 32 granules are rounded up to a power of two and kept at hand by each CPU, under the platform's
-/// [pin](Platform::pin): allocating and freeing one takes no lock and no locked instruction. Every 64 calls or so ranges
+/// [pin](Platform::pin): allocating and freeing one takes no lock and no locked instruction. Every 63 calls or so ranges
 /// go to or come from a depot that all share, under the platform's lock, and the depot takes runs from an [`IovaTree`],
-/// cuts them, and gives back what is too much. Longer ranges, odd limits and alignments beyond the size go to the tree.
+/// cuts them, and gives back what is too much. Ranges of 64, 128, 256 and 512 granules are kept above 4 GiB, in smaller
+/// numbers. Other lengths, odd limits and alignments beyond the size go to the tree. Nothing longer than 2 MiB is kept, and
+/// nothing at all of a granule below 4 KiB.
 ///
 /// CPUs together keep at most an eighth of the aperture at hand, so a small aperture has small stocks or none, and is
 /// exact.
 pub struct IovaAllocator<P: Platform> {
     platform: P,
-    /// The granule is `1 << shift` bytes.
-    shift: u32,
-    /// The last byte of the aperture.
-    last: AtomicU64,
-    /// The last byte of the aperture is above 4 GiB. Changes with `last`.
-    high: AtomicBool,
-    /// How many ranges a stack may hold, at most [`ROOM`]; zero where nothing is kept at hand.
-    room: usize,
+    granule: u64,
+    sizes: Sizes,
     slots: Box<[Slot]>,
-    /// Somebody has all stocks to themselves, or is about to.
-    stopped: AtomicBool,
-    shared: Mutex<P::Lock, Shared>,
+    /// The first byte of the aperture.
+    first: u64,
+    /// The last byte of the aperture. Changes while all are stopped.
+    last: AtomicU64,
+    /// What is freed from here on belongs to [`Zone::Main`]. Changes with `last`.
+    floor: AtomicU64,
+    shared: Apart<Mutex<P::Lock, Shared>>,
 }
 
 impl<P: Platform> IovaAllocator<P> {
@@ -77,83 +78,90 @@ impl<P: Platform> IovaAllocator<P> {
     /// hand.
     pub fn new(platform: P, aperture: Span<Iova>, granule: u64) -> Result<Self, IovaError> {
         let tree = IovaTree::new(aperture, granule)?;
-        let cpus = platform.cpus();
-        let shift = granule.trailing_zeros();
-        let share = (aperture.bytes >> shift) / SHARE / ONE_OF_EACH;
-        // Never more than a stack has room for: `push` relies on it.
-        let room = share.checked_div(cpus as u64).map_or(0, |room| room.min(ROOM as u64)) as usize;
-        let slots = if room == 0 { 0 } else { cpus };
-        Ok(Self {
+        let shared = Shared { tree, depot: Default::default(), stopped: false };
+        let mut new = Self {
+            granule,
+            sizes: Sizes::of(granule.trailing_zeros()),
+            slots: (0..platform.cpus()).map(|_| Slot::new()).collect(),
             platform,
-            shift,
-            last: AtomicU64::new(aperture.last().0),
-            high: AtomicBool::new(aperture.last().0 >= LOW_END),
-            room,
-            slots: (0..slots).map(|_| Slot(AtomicPtr::new(ptr::null_mut()))).collect(),
-            stopped: AtomicBool::new(false),
-            shared: Mutex::new(Shared { tree, depot: Default::default() }),
-        })
+            first: aperture.start.0,
+            last: AtomicU64::new(0),
+            floor: AtomicU64::new(0),
+            shared: Apart(Mutex::new(shared)),
+        };
+        new.ends_at(aperture.last().0);
+        // Where not every size that is rounded to has room, nothing is kept at hand and nothing need be rounded.
+        if new.room(Zone::Main, crate::sizes::SMALL - 1) == 0 {
+            (new.slots, new.sizes) = (Box::new([]), Sizes::none());
+        }
+        Ok(new)
     }
 
     /// The range that allocations come from, reserved parts included.
     pub fn aperture(&self) -> Span<Iova> {
-        self.shared.lock().tree.aperture()
+        self.shared.0.lock().tree.aperture()
     }
 
     /// The unit of allocation, in bytes.
     pub fn granule(&self) -> u64 {
-        1 << self.shift
-    }
-
-    /// The size, of those that are kept at hand, that so many bytes are rounded up to.
-    #[inline(always)]
-    fn class(&self, bytes: u64) -> Option<usize> {
-        if self.room == 0 {
-            return None; // nothing is kept at hand, so nothing need be rounded
-        }
-        let more = bytes.wrapping_sub(1) >> self.shift;
-        (more < 1 << (CLASSES - 1)).then(|| (u64::BITS - more.leading_zeros()) as usize)
+        self.granule
     }
 
     #[inline(always)]
     fn class_bytes(&self, class: usize) -> u64 {
-        1 << (self.shift as usize + class)
+        self.granule << class
     }
 
     /// `bytes` bytes from `start` on, rounded up to the granule as its owner sees it.
     #[inline(always)]
     fn span(&self, start: u64, bytes: u64) -> Span<Iova> {
-        let more = self.granule() - 1;
+        let more = self.granule - 1;
         Span { start: Iova(start), bytes: bytes.wrapping_add(more) & !more }
     }
 
     /// What the tree has of a span that was given out: a size that is kept at hand is whole there.
     fn whole(&self, span: Span<Iova>) -> Span<Iova> {
-        let bytes = self.class(span.bytes).map_or(span.bytes, |class| self.class_bytes(class));
+        let bytes = self.sizes.class(span.bytes).map_or(span.bytes, |class| self.class_bytes(class));
         Span { start: span.start, bytes }
     }
 
     /// Bytes that are allocated. While other CPUs allocate and free, what it was a moment ago.
     pub fn in_use(&self) -> u64 {
-        let mut shared = self.shared.lock();
-        let Shared { tree, depot } = &mut *shared;
+        let shared = self.shared.0.lock();
         let at_hand: u64 = (0..CLASSES)
             .map(|class| {
-                let chunks = depot.iter_mut().flat_map(|zone| &mut zone[class]);
-                let kept: u64 = chunks.map(|chunk| chunk.starts().len() as u64).sum();
-                let stocks: u64 = self.stocks().map(|stock| stock.count(class)).sum();
-                (kept + stocks) * self.class_bytes(class)
+                let kept: usize = shared.depot.iter().map(|zone| zone[class].len()).sum();
+                let stocks: usize = self.stocks().map(|(_, stock)| stock.count(class)).sum();
+                (kept + stocks) as u64 * self.class_bytes(class)
             })
             .sum();
-        tree.in_use().saturating_sub(at_hand)
+        shared.tree.in_use().saturating_sub(at_hand)
     }
 
-    fn stocks(&self) -> impl Iterator<Item = &Stock> {
-        self.slots.iter().filter_map(|slot| {
-            let stock = slot.0.load(Ordering::Acquire);
+    /// Every stock that there is.
+    fn stocks(&self) -> impl Iterator<Item = (Zone, &Stock)> {
+        let places = self.slots.iter().flat_map(|slot| Zone::ALL.into_iter().zip(&slot.stocks));
+        places.filter_map(|(zone, stock)| {
+            let stock = stock.load(Ordering::Acquire);
             // SAFETY: it came from a Box that is given up when the allocator is dropped.
-            (!stock.is_null()).then(|| unsafe { &*stock })
+            (!stock.is_null()).then(|| (zone, unsafe { &*stock }))
         })
+    }
+
+    /// How many ranges of a size a CPU may have at hand.
+    fn room(&self, zone: Zone, class: usize) -> usize {
+        let (last, floor) = (self.last.load(Ordering::Relaxed), self.floor.load(Ordering::Relaxed));
+        let bytes = match zone {
+            Zone::Main => last - self.first.max(floor),
+            Zone::Low => floor.saturating_sub(self.first),
+        };
+        room(class, bytes / self.granule, self.slots.len(), zone == Zone::Main && floor != 0)
+    }
+
+    /// The last byte of the aperture is this one.
+    fn ends_at(&self, last: u64) {
+        self.last.store(last, Ordering::Relaxed);
+        self.floor.store(if last >= LOW_END { LOW_END } else { 0 }, Ordering::Relaxed);
     }
 
     /// `bytes` bytes, rounded up to the granule, the first a multiple of `align` (a power of two), the last at or below `limit`.
@@ -163,21 +171,25 @@ impl<P: Platform> IovaAllocator<P> {
     #[inline]
     pub fn alloc(&self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
         match self.alloc_at_hand(bytes, align, limit) {
-            Some(span) => Ok(span),
-            None => self.alloc_anywhere(bytes, align, limit),
+            Some(start) => Ok(self.span(start, bytes)),
+            // One number in a register, so that what is seldom called costs the way past it no stack.
+            None => match self.alloc_anywhere(bytes, align, limit) {
+                Some(start) => Ok(self.span(start.get(), bytes)),
+                None => Err(self.why_not(bytes, align, limit)),
+            },
         }
     }
 
     /// What [`IovaAllocator::alloc`] gives most who ask: a range that this CPU has at hand, for a device that reaches all of
     /// the aperture. `None`: nothing has changed.
     #[inline(always)]
-    fn alloc_at_hand(&self, bytes: u64, align: u64, limit: Iova) -> Option<Span<Iova>> {
-        if align != self.granule() {
+    fn alloc_at_hand(&self, bytes: u64, align: u64, limit: Iova) -> Option<u64> {
+        let place = self.sizes.place(bytes)?;
+        if align != self.granule {
             return None;
         }
         let (pin, cpu) = self.platform.pin();
-        // SAFETY: both come from the allocator's own platform.
-        unsafe { self.alloc_pinned(&pin, cpu, bytes, limit) }
+        self.take(&pin, cpu, place, limit)
     }
 
     /// A range that this CPU has at hand, for whoever does more under one pin: `bytes` bytes, rounded up to the granule and
@@ -194,44 +206,55 @@ impl<P: Platform> IovaAllocator<P> {
         bytes: u64,
         limit: Iova,
     ) -> Option<Span<Iova>> {
-        let more = bytes.wrapping_sub(1) >> self.shift;
-        if more >= CLASS_OF.len() as u64 {
-            return None;
-        }
-        let class = usize::from(CLASS_OF[more as usize]);
-        let stock = self.mine(pin, cpu)?;
-        // After the look at `stopped`: the end of the aperture changes only while all are stopped.
-        if limit.0 < self.last.load(Ordering::Relaxed) {
-            return None;
-        }
-        let zone = if self.high.load(Ordering::Relaxed) { HIGH } else { LOW };
-        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
-        let start = unsafe { stock.pop(zone, class) }?;
+        let start = self.take(pin, cpu, self.sizes.place(bytes)?, limit)?;
         Some(self.span(start, bytes))
     }
 
-    /// [`IovaAllocator::alloc`] for whoever asks.
+    /// What this CPU has at a place, for a device that reaches all of the aperture.
+    #[inline(always)]
+    fn take(&self, pin: &P::Pin, cpu: usize, place: Place, limit: Iova) -> Option<u64> {
+        let stock = self.mine(pin, cpu, Zone::Main)?;
+        // After the look through the gate: the end of the aperture changes only while all are stopped.
+        if limit.0 < self.last.load(Ordering::Relaxed) {
+            return None;
+        }
+        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+        unsafe { stock.pop(place) }
+    }
+
+    /// [`IovaAllocator::alloc`] for whoever asks. Nothing begins at zero.
+    #[cold]
     #[inline(never)]
-    fn alloc_anywhere(&self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
-        if let Some(class) = self.class(bytes) {
-            let size = self.class_bytes(class);
-            if align <= size && align.is_power_of_two() {
-                let (pin, cpu) = self.platform.pin();
-                let stock = self.mine(&pin, cpu);
-                // After the look at `stopped`: the end of the aperture changes only while all are stopped.
-                let Some(zone) = self.zone(limit) else {
-                    drop(pin);
-                    return self.alloc_uncached(bytes, align, limit);
-                };
+    fn alloc_anywhere(&self, bytes: u64, align: u64, limit: Iova) -> Option<NonZeroU64> {
+        NonZeroU64::new(self.find(bytes, align, limit).ok()?)
+    }
+
+    /// Why there is none, of what [`IovaTree::alloc`] can say.
+    #[cold]
+    fn why_not(&self, bytes: u64, align: u64, limit: Iova) -> IovaError {
+        match bytes.checked_next_multiple_of(self.granule) {
+            Some(bytes) if bytes != 0 && align.is_power_of_two() => IovaError::Exhausted { bytes, limit },
+            _ => IovaError::Range(Span { start: Iova(0), bytes }),
+        }
+    }
+
+    fn find(&self, bytes: u64, align: u64, limit: Iova) -> Result<u64, IovaError> {
+        let Some(class) = self.sizes.class(bytes) else { return self.alloc_uncached(bytes, align, limit) };
+        if !align.is_power_of_two() || align > self.class_bytes(class) || self.reached(limit).is_none() {
+            return self.alloc_uncached(bytes, align, limit);
+        }
+        let (pin, cpu) = self.platform.pin();
+        for zone in Zone::ALL {
+            // In this order, for the same reason as above.
+            if let Some(stock) = self.mine(&pin, cpu, zone)
+                && self.reached(limit) == Some(zone)
                 // SAFETY: `mine` gives it to this CPU alone while it is pinned.
-                let start = match stock.and_then(|stock| unsafe { stock.pop(zone, class) }) {
-                    Some(start) => start,
-                    None => self.restock(&pin, cpu, class, limit)?,
-                };
-                return Ok(self.span(start, bytes));
+                && let Some(start) = unsafe { stock.pop(Place::of(class)) }
+            {
+                return Ok(start);
             }
         }
-        self.alloc_uncached(bytes, align, limit)
+        self.restock(&pin, cpu, class, limit)
     }
 
     /// Gives back what [`IovaAllocator::alloc`] gave, whole. Does not sleep.
@@ -243,15 +266,15 @@ impl<P: Platform> IovaAllocator<P> {
         if self.free_to_hand(span) {
             return Ok(());
         }
-        self.free_anywhere(span)
+        if self.free_anywhere(span) { Ok(()) } else { Err(IovaError::NotAllocated(span)) }
     }
 
     /// What [`IovaAllocator::free`] does with most ranges: this CPU keeps it at hand. False: nothing has changed.
     #[inline(always)]
     fn free_to_hand(&self, span: Span<Iova>) -> bool {
+        let Some(place) = self.sizes.place(span.bytes) else { return false };
         let (pin, cpu) = self.platform.pin();
-        // SAFETY: both come from the allocator's own platform.
-        unsafe { self.free_pinned(&pin, cpu, span) }
+        self.put(&pin, cpu, place, span)
     }
 
     /// As [`IovaAllocator::free`], for whoever does more under one pin, if this CPU can keep the range at hand. False, and
@@ -261,172 +284,180 @@ impl<P: Platform> IovaAllocator<P> {
     /// As for [`IovaAllocator::alloc_pinned`].
     #[inline(always)]
     pub unsafe fn free_pinned(&self, pin: &P::Pin, cpu: usize, span: Span<Iova>) -> bool {
-        let more = span.bytes.wrapping_sub(1) >> self.shift;
-        if more >= CLASS_OF.len() as u64 {
-            return false;
-        }
-        let class = usize::from(CLASS_OF[more as usize]);
-        let zone = if span.start.0 < LOW_END { LOW } else { HIGH };
-        // Where nothing is kept at hand no CPU has a stock.
-        let Some(stock) = self.mine(pin, cpu) else { return false };
-        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
-        unsafe { stock.push(zone, class, span.start.0, self.room) }
+        self.sizes.place(span.bytes).is_some_and(|place| self.put(pin, cpu, place, span))
     }
 
-    /// [`IovaAllocator::free`] for whatever there is.
-    #[inline(never)]
-    fn free_anywhere(&self, span: Span<Iova>) -> Result<(), IovaError> {
-        let Some(class) = self.class(span.bytes) else { return self.shared.lock().tree.free(span) };
-        let zone = if span.start.0 < LOW_END { LOW } else { HIGH };
-        let (pin, cpu) = self.platform.pin();
-        let stock = self.mine(&pin, cpu);
-        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
-        if stock.is_some_and(|stock| unsafe { stock.push(zone, class, span.start.0, self.room) }) {
-            return Ok(());
-        }
-        self.unload(&pin, cpu, zone, class, span)
-    }
-
-    /// Where ranges for a device that reaches `limit` are kept; nowhere for odd limits.
     #[inline(always)]
-    fn zone(&self, limit: Iova) -> Option<usize> {
-        let last = self.last.load(Ordering::Relaxed);
-        if limit.0 >= last {
-            Some(if last >= LOW_END { HIGH } else { LOW })
-        } else {
-            (limit.0 >= LOW_END - 1).then_some(LOW)
+    fn put(&self, pin: &P::Pin, cpu: usize, place: Place, span: Span<Iova>) -> bool {
+        let Some(stock) = self.mine(pin, cpu, Zone::Main) else { return false };
+        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+        span.start.0 >= self.floor.load(Ordering::Relaxed) && unsafe { stock.push(place, span.start.0) }
+    }
+
+    /// [`IovaAllocator::free`] for whatever there is. False: it was not allocated.
+    #[cold]
+    #[inline(never)]
+    fn free_anywhere(&self, span: Span<Iova>) -> bool {
+        let Some(class) = self.sizes.class(span.bytes) else {
+            return self.shared.0.lock().tree.free(span).is_ok();
+        };
+        let (pin, cpu) = self.platform.pin();
+        for zone in Zone::ALL {
+            if let Some(stock) = self.mine(&pin, cpu, zone)
+                && self.zone_of(span.start.0) == zone
+                // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+                && unsafe { stock.push(Place::of(class), span.start.0) }
+            {
+                return true;
+            }
         }
+        self.unload(&pin, cpu, class, span)
+    }
+
+    /// The zone for a device that reaches `limit`; none for odd limits.
+    fn reached(&self, limit: Iova) -> Option<Zone> {
+        if limit.0 >= self.last.load(Ordering::Relaxed) {
+            Some(Zone::Main)
+        } else {
+            (limit.0 >= LOW_END - 1).then_some(Zone::Low)
+        }
+    }
+
+    /// Where a range is kept that starts here.
+    fn zone_of(&self, start: u64) -> Zone {
+        if start >= self.floor.load(Ordering::Relaxed) { Zone::Main } else { Zone::Low }
     }
 
     /// This CPU's stock; none before its first use, of a CPU beyond those that were announced, or while all are stopped.
     #[inline(always)]
-    fn mine<'a>(&'a self, _pin: &'a P::Pin, cpu: usize) -> Option<&'a Stock> {
-        if self.stopped.load(Ordering::Acquire) {
-            return None;
-        }
-        let stock = self.slots.get(cpu)?.0.load(Ordering::Relaxed);
-        // SAFETY: only this CPU, pinned, has put it there, from a Box that is given up when the allocator is dropped.
+    fn mine<'a>(&'a self, _pin: &'a P::Pin, cpu: usize, zone: Zone) -> Option<&'a Stock> {
+        let stock = self.slots.get(cpu)?.gates[zone as usize].load(Ordering::Acquire);
+        // SAFETY: it came from a Box that is given up when the allocator is dropped.
         (!stock.is_null()).then(|| unsafe { &*stock })
     }
 
-    /// [`IovaAllocator::mine`], made where it is missing.
-    fn make_mine<'a>(&'a self, pin: &'a P::Pin, cpu: usize) -> Option<&'a Stock> {
-        if self.stopped.load(Ordering::Acquire) {
+    /// [`IovaAllocator::mine`], made where it is missing. Who has the lock knows that nobody begins or ends a stop.
+    fn make_mine<'a>(
+        &'a self,
+        _pin: &'a P::Pin,
+        cpu: usize,
+        zone: Zone,
+        shared: &Shared,
+    ) -> Option<&'a Stock> {
+        if shared.stopped {
             return None;
         }
-        let slot = &self.slots.get(cpu)?.0;
-        if slot.load(Ordering::Relaxed).is_null() {
-            slot.store(Box::into_raw(Stock::new()?), Ordering::Release);
+        let slot = self.slots.get(cpu)?;
+        let (gate, place) = (&slot.gates[zone as usize], &slot.stocks[zone as usize]);
+        if place.load(Ordering::Relaxed).is_null() {
+            let stock = Stock::new()?;
+            self.furnish(zone, &stock);
+            let stock = Box::into_raw(stock);
+            place.store(stock, Ordering::Release);
+            gate.store(stock, Ordering::Release);
         }
-        self.mine(pin, cpu)
+        // SAFETY: as in `mine`.
+        Some(unsafe { &*gate.load(Ordering::Acquire) })
     }
 
-    /// The stack is empty: a chunk of the depot's, or a new run cut into ranges. Gives the first byte of one.
+    /// Gives an empty stock that nobody uses the room that it has in its zone.
+    fn furnish(&self, zone: Zone, stock: &Stock) {
+        for class in 0..CLASSES {
+            // SAFETY: nobody uses it.
+            unsafe { stock.set_room(class, self.room(zone, class)) };
+        }
+    }
+
+    /// The stack is empty: what the depot has, or a new run cut into ranges. Gives the first byte of one.
     #[cold]
     fn restock(&self, pin: &P::Pin, cpu: usize, class: usize, limit: Iova) -> Result<u64, IovaError> {
         let size = self.class_bytes(class);
-        let stock = self.make_mine(pin, cpu);
-        // As in `alloc`: only now does the end of the aperture stay what it is, unless all are stopped.
-        let zone = self.zone(limit);
-        let mut shared = self.shared.lock();
-        let Some((stock, zone)) = stock.zip(zone) else {
-            return Ok(shared.tree.alloc(size, size, limit)?.start.0);
+        let mut shared = self.shared.0.lock();
+        // As in `alloc`: only now does the end of the aperture stay what it is.
+        let zone = self.reached(limit);
+        let stock = zone.and_then(|zone| Some((zone, self.make_mine(pin, cpu, zone, &shared)?)));
+        let Some((zone, stock)) = stock.filter(|(_, stock)| stock.room(class) != 0) else {
+            return shared.alloc(size, size, limit, self.granule);
         };
-        // The end may have moved since the stack of another zone was found empty.
+        // All were stopped a moment ago, or the stack of another zone was found empty.
         // SAFETY: this CPU's own.
-        if let Some(start) = unsafe { stock.pop(zone, class) } {
+        if let Some(start) = unsafe { stock.pop(Place::of(class)) } {
             return Ok(start);
         }
-        if let Some(chunk) = shared.depot[zone][class].pop() {
-            // SAFETY: this CPU's own, and it is empty.
-            unsafe { stock.fill(zone, class, &chunk) };
+        let most = stock.room(class).div_ceil(2);
+        let kept = &mut shared.depot[zone as usize][class];
+        if !kept.is_empty() {
+            let chunk = kept.drain(kept.len().saturating_sub(most)..);
+            // SAFETY: this CPU's own, and it is empty. There is room for what was drained.
+            unsafe { stock.fill(class, chunk) };
         } else {
-            let kept = Iova(if zone == LOW { limit.0.min(LOW_END - 1) } else { limit.0 });
-            let run = match self.run(&mut shared.tree, size, kept) {
+            let limit = if zone == Zone::Low { Iova(LOW_END - 1) } else { limit };
+            let run = match run(&mut shared.tree, size, limit, most) {
                 Ok(run) => run,
                 Err(_) => {
                     // What is kept for others comes first, then what this CPU keeps of other sizes, then what reaches
                     // beyond the zone.
-                    shared.empty_depot(self.shift);
-                    // SAFETY: this CPU's own.
-                    unsafe { self.give_up(stock, &mut shared.tree) };
-                    match self.run(&mut shared.tree, size, kept) {
+                    shared.empty_depot(self.granule);
+                    for stock in Zone::ALL.into_iter().filter_map(|zone| self.mine(pin, cpu, zone)) {
+                        // SAFETY: this CPU's own.
+                        unsafe { self.give_up(stock, &mut shared.tree) };
+                    }
+                    match run(&mut shared.tree, size, limit, most) {
                         Ok(run) => run,
-                        Err(_) => return Ok(shared.tree.alloc(size, size, limit)?.start.0),
+                        Err(_) => return shared.alloc(size, size, limit, self.granule),
                     }
                 }
             };
             // The highest ones at the bottom: the next ones out follow each other upward.
-            for start in (0..run.bytes / size).rev().map(|index| run.start.0 + index * size) {
-                // SAFETY: this CPU's own.
-                if !unsafe { stock.push(zone, class, start, self.room) } {
-                    // There is less room than a run has ranges.
-                    shared.tree.free(Span { start: Iova(start), bytes: size })?;
-                }
-            }
+            let count = (run.bytes / size) as usize;
+            let starts = (0..count).rev().map(|index| run.start.0 + index as u64 * size);
+            // SAFETY: this CPU's own, and it is empty. `most` is what there is room for.
+            unsafe { stock.fill(class, starts) };
         }
         // SAFETY: this CPU's own.
-        unsafe { stock.pop(zone, class) }.ok_or(IovaError::Exhausted { bytes: size, limit })
+        unsafe { stock.pop(Place::of(class)) }.ok_or(IovaError::Exhausted { bytes: size, limit })
     }
 
-    /// Ranges of `size` bytes that follow each other: a chunk of them, fewer where little is free.
-    fn run(&self, tree: &mut IovaTree, size: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
-        let most = (tree.free_bytes() / RUN_SHARE / size).min(self.room.min(CHUNK) as u64);
-        if most > 1
-            && let Ok(run) = tree.alloc(most * size, size, limit)
-        {
-            return Ok(run);
-        }
-        tree.alloc(size, size, limit)
-    }
-
-    /// The stack is full: a chunk of it goes to the depot. Or there is none, and the tree has the range back.
+    /// The stack is full: half of it goes to the depot. Or there is none, and the tree has the range back.
     #[cold]
-    fn unload(
-        &self,
-        pin: &P::Pin,
-        cpu: usize,
-        zone: usize,
-        class: usize,
-        span: Span<Iova>,
-    ) -> Result<(), IovaError> {
-        let Some(stock) = self.make_mine(pin, cpu) else {
-            return self.shared.lock().tree.free(self.whole(span));
+    fn unload(&self, pin: &P::Pin, cpu: usize, class: usize, span: Span<Iova>) -> bool {
+        let mut shared = self.shared.0.lock();
+        let zone = self.zone_of(span.start.0);
+        let stock = self.make_mine(pin, cpu, zone, &shared);
+        let Some(stock) = stock.filter(|stock| stock.room(class) != 0) else {
+            return shared.tree.free(self.whole(span)).is_ok();
         };
         // SAFETY: this CPU's own.
-        if unsafe { stock.push(zone, class, span.start.0, self.room) } {
-            return Ok(()); // it was missing, and not full
+        if unsafe { stock.push(Place::of(class), span.start.0) } {
+            return true; // it was missing, and not full
         }
+        let most = stock.room(class).div_ceil(2);
+        let Shared { tree, depot, .. } = &mut *shared;
+        let kept = &mut depot[zone as usize][class];
         // SAFETY: this CPU's own.
-        let chunk = unsafe { stock.spill(zone, class, self.room.div_ceil(2)) };
-        // SAFETY: this CPU's own, and there is room now.
-        let pushed = unsafe { stock.push(zone, class, span.start.0, self.room) };
-        debug_assert!(pushed);
-        let mut shared = self.shared.lock();
-        if shared.depot[zone][class].len() < DEPOT {
-            shared.depot[zone][class].push(chunk);
-            Ok(())
-        } else {
-            give_back(&mut shared.tree, self.class_bytes(class), chunk)
+        unsafe {
+            stock.spill(class, most, |starts| {
+                if kept.len() < DEPOT * most && kept.try_reserve(starts.len()).is_ok() {
+                    kept.extend_from_slice(starts);
+                } else {
+                    give_back(tree, self.class_bytes(class), starts);
+                }
+            });
         }
+        // SAFETY: this CPU's own, and there is room now.
+        let pushed = unsafe { stock.push(Place::of(class), span.start.0) };
+        debug_assert!(pushed);
+        true
     }
 
     /// Ranges of sizes, limits and alignments that are not kept at hand. Rounded and aligned as others are, since what is
     /// freed does not tell how it was asked for.
     #[cold]
-    fn alloc_uncached(&self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
-        let size = self.class(bytes).map(|class| self.class_bytes(class));
+    fn alloc_uncached(&self, bytes: u64, align: u64, limit: Iova) -> Result<u64, IovaError> {
+        let size = self.sizes.class(bytes).map(|class| self.class_bytes(class));
         let (whole, align) =
             size.filter(|_| align.is_power_of_two()).map_or((bytes, align), |size| (size, align.max(size)));
-        let mut shared = self.shared.lock();
-        let found = match shared.tree.alloc(whole, align, limit) {
-            Err(IovaError::Exhausted { .. }) => {
-                shared.empty_depot(self.shift);
-                shared.tree.alloc(whole, align, limit)
-            }
-            found => found,
-        };
-        Ok(self.span(found?.start.0, bytes))
+        self.shared.0.lock().alloc(whole, align, limit, self.granule)
     }
 
     /// Gives everything that this CPU has at hand to the tree.
@@ -434,43 +465,48 @@ impl<P: Platform> IovaAllocator<P> {
     /// # Safety
     /// As for [`Stock::pop`].
     unsafe fn give_up(&self, stock: &Stock, tree: &mut IovaTree) {
-        for (zone, class) in (0..ZONES).flat_map(|zone| (0..CLASSES).map(move |class| (zone, class))) {
-            loop {
-                // SAFETY: as promised by the caller.
-                let chunk = unsafe { stock.spill(zone, class, CHUNK) };
-                if chunk.is_empty() {
-                    break;
-                }
-                let result = give_back(tree, self.class_bytes(class), chunk);
-                debug_assert!(result.is_ok(), "what is at hand is allocated in the tree");
-            }
+        for class in 0..CLASSES {
+            let size = self.class_bytes(class);
+            // SAFETY: as promised by the caller.
+            unsafe { stock.spill(class, ROOM, |starts| give_back(tree, size, starts)) };
         }
     }
 
     /// The tree itself, with everything in it that nobody has allocated. Waits for [`Platform::synchronize`], so it may
     /// sleep; meanwhile others allocate and free by the tree. One caller at a time, the others wait.
     pub fn with_tree<R>(&self, f: impl FnOnce(&mut IovaTree) -> R) -> R {
-        while self.stopped.compare_exchange(false, true, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        while !self.stop() {
             self.platform.relax();
         }
-        // Who was pinned may have looked before; who is pinned from now on sees that all are stopped.
+        // Who was pinned may have looked through a gate before; who is pinned from now on finds it shut.
         self.platform.synchronize();
         // While all are stopped nobody fills anything again, so the lock need not be held over all of it.
-        for stock in self.stocks() {
+        for (_, stock) in self.stocks() {
             // SAFETY: everybody is stopped, and this is the only one who stopped them.
-            unsafe { self.give_up(stock, &mut self.shared.lock().tree) };
+            unsafe { self.give_up(stock, &mut self.shared.0.lock().tree) };
         }
-        let result = {
-            let mut shared = self.shared.lock();
-            shared.empty_depot(self.shift);
-            let result = f(&mut shared.tree);
-            let last = shared.tree.aperture().last().0;
-            self.last.store(last, Ordering::Relaxed);
-            self.high.store(last >= LOW_END, Ordering::Relaxed);
-            result
-        };
-        self.stopped.store(false, Ordering::Release);
+        let mut shared = self.shared.0.lock();
+        shared.empty_depot(self.granule);
+        let result = f(&mut shared.tree);
+        self.ends_at(shared.tree.aperture().last().0);
+        self.stocks().for_each(|(zone, stock)| self.furnish(zone, stock));
+        shared.stopped = false;
+        for (gate, stock) in self.slots.iter().flat_map(|slot| slot.gates.iter().zip(&slot.stocks)) {
+            gate.store(stock.load(Ordering::Relaxed), Ordering::Release);
+        }
         result
+    }
+
+    /// Shuts all gates; false if somebody has done so.
+    fn stop(&self) -> bool {
+        let mut shared = self.shared.0.lock();
+        if shared.stopped {
+            return false;
+        }
+        shared.stopped = true;
+        let gates = self.slots.iter().flat_map(|slot| &slot.gates);
+        gates.for_each(|gate| gate.store(ptr::null_mut(), Ordering::Release));
+        true
     }
 
     /// Gives what is kept at hand to the tree. May sleep.
@@ -480,35 +516,54 @@ impl<P: Platform> IovaAllocator<P> {
 }
 
 impl Shared {
-    fn empty_depot(&mut self, shift: u32) {
+    /// From the tree; if it has none, with what the depot has given back to it. Gives the first byte.
+    fn alloc(&mut self, bytes: u64, align: u64, limit: Iova, granule: u64) -> Result<u64, IovaError> {
+        let found = match self.tree.alloc(bytes, align, limit) {
+            Err(IovaError::Exhausted { .. }) => {
+                self.empty_depot(granule);
+                self.tree.alloc(bytes, align, limit)
+            }
+            found => found,
+        };
+        Ok(found?.start.0)
+    }
+
+    fn empty_depot(&mut self, granule: u64) {
         for zone in &mut self.depot {
-            for (class, chunks) in zone.iter_mut().enumerate() {
+            for (class, starts) in zone.iter_mut().enumerate() {
                 // The room goes too: it is memory that nobody uses.
-                for chunk in core::mem::take(chunks) {
-                    let result = give_back(&mut self.tree, 1 << (shift as usize + class), chunk);
-                    debug_assert!(result.is_ok(), "what the depot has is allocated in the tree");
-                }
+                give_back(&mut self.tree, granule << class, &mut core::mem::take(starts));
             }
         }
     }
 }
 
-/// Gives ranges of `size` bytes to the tree, those that follow each other at once.
-fn give_back(tree: &mut IovaTree, size: u64, mut chunk: Chunk) -> Result<(), IovaError> {
-    let starts = chunk.starts();
+/// Ranges of `size` bytes that follow each other: `most` of them, fewer where little is free.
+fn run(tree: &mut IovaTree, size: u64, limit: Iova, most: usize) -> Result<Span<Iova>, IovaError> {
+    let most = (tree.free_bytes() / RUN_SHARE / size).min(most as u64);
+    if most > 1
+        && let Ok(run) = tree.alloc(most * size, size, limit)
+    {
+        return Ok(run);
+    }
+    tree.alloc(size, size, limit)
+}
+
+/// Gives ranges of `size` bytes to the tree, those that follow each other at once. They are allocated there; one that is not
+/// was freed twice, and is left alone.
+fn give_back(tree: &mut IovaTree, size: u64, starts: &mut [u64]) {
     starts.sort_unstable();
-    let mut result = Ok(());
     for run in starts.chunk_by(|one, next| *next - *one == size) {
         let span = Span { start: Iova(run[0]), bytes: size * run.len() as u64 };
-        result = result.and(tree.free(span));
+        let result = tree.free(span);
+        debug_assert!(result.is_ok(), "what is at hand is allocated in the tree: {result:?}");
     }
-    result
 }
 
 impl<P: Platform> Drop for IovaAllocator<P> {
     fn drop(&mut self) {
-        for slot in &self.slots {
-            let stock = slot.0.load(Ordering::Acquire);
+        for stock in self.slots.iter().flat_map(|slot| &slot.stocks) {
+            let stock = stock.load(Ordering::Acquire);
             if !stock.is_null() {
                 // SAFETY: it came from a Box, and nobody uses an allocator that is being dropped.
                 drop(unsafe { Box::from_raw(stock) });
@@ -520,8 +575,7 @@ impl<P: Platform> Drop for IovaAllocator<P> {
 impl<P: Platform> fmt::Debug for IovaAllocator<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IovaAllocator")
-            .field("granule", &self.granule())
-            .field("room", &self.room)
+            .field("granule", &self.granule)
             .field("cpus", &self.slots.len())
             .finish_non_exhaustive()
     }

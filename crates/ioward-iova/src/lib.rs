@@ -7,14 +7,15 @@
 //! | --- | --- |
 //! | `free` | free ranges by address and by length |
 //! | `tree` | the tree: free, reserved, allocated |
+//! | `sizes` | which sizes are kept at hand, and how many of each |
 //! | `stock` | what one CPU has at hand |
 //! | `caches` | the allocator: stocks, depot, tree |
 #![cfg_attr(not(test), no_std)]
 extern crate alloc;
 
 mod caches;
-mod cell;
 mod free;
+mod sizes;
 mod stock;
 mod tree;
 

@@ -110,6 +110,62 @@ fn what_is_at_hand_takes_no_lock() {
 }
 
 #[test]
+fn devices_of_32_bits_take_no_lock_either() {
+    let iovas = allocator(1 << 48);
+    let last = Iova(u64::from(u32::MAX));
+    let warm = iovas.alloc(PAGE, PAGE, last).unwrap();
+    iovas.free(warm).unwrap();
+    let before = LOCKS.get();
+    for _ in 0..100 {
+        let held: Vec<_> = (0..32).map(|_| iovas.alloc(PAGE, PAGE, last).unwrap()).collect();
+        assert!(held.iter().all(|span| span.last() <= last));
+        held.into_iter().for_each(|span| iovas.free(span).unwrap());
+    }
+    assert_eq!(LOCKS.get(), before);
+}
+
+#[test]
+fn large_ranges_are_at_hand_if_they_are_of_a_size_that_is_kept() {
+    let iovas = allocator(1 << 48);
+    let low = Iova(u64::from(u32::MAX));
+    for (pages, limit, at_hand) in [
+        (64, Iova(u64::MAX), true),
+        (512, Iova(u64::MAX), true),
+        (65, Iova(u64::MAX), false),
+        (1024, Iova(u64::MAX), false),
+        (64, low, false),
+    ] {
+        let ranges =
+            || -> Vec<_> { (0..15).map(|_| iovas.alloc(pages * PAGE, PAGE, limit).unwrap()).collect() };
+        ranges().into_iter().for_each(|span| iovas.free(span).unwrap());
+        let before = LOCKS.get();
+        let held = ranges();
+        assert!(held.iter().all(|span| span.bytes == pages * PAGE && span.last() <= limit));
+        assert_eq!(LOCKS.get() == before, at_hand, "{pages} pages up to {limit:?}");
+        assert_eq!(iovas.in_use(), 15 * pages * PAGE, "no more is taken than was asked for");
+        held.into_iter().for_each(|span| iovas.free(span).unwrap());
+    }
+    iovas.trim();
+    assert_eq!(iovas.in_use(), 0);
+}
+
+/// What CPUs keep at hand is an eighth of what is left of the aperture, and not of what it once was.
+#[test]
+fn an_aperture_that_was_lowered_to_a_small_one_is_exact() {
+    let iovas = allocator(1 << 48);
+    let warm = iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap();
+    iovas.free(warm).unwrap();
+    iovas.with_tree(|tree| tree.lower(Iova(64 * PAGE - 1))).unwrap();
+    for cpu in 0..CPUS {
+        CPU.set(cpu);
+        let held: Vec<_> = (1..64).map(|_| iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap()).collect();
+        assert!(iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).is_err());
+        held.into_iter().for_each(|span| iovas.free(span).unwrap());
+    }
+    CPU.set(0);
+}
+
+#[test]
 fn neighbours_come_one_after_the_other() {
     let iovas = allocator(1 << 48);
     let spans: Vec<_> = (0..64).map(|_| iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap()).collect();

@@ -19,6 +19,8 @@
 
 pub mod addr;
 pub mod attr;
+#[doc(hidden)]
+pub mod cell;
 pub mod control;
 pub mod describe;
 pub mod hw;

@@ -12,7 +12,6 @@ use super::{
     ring::Ring,
 };
 use crate::{
-    cell::{AtomicBool, AtomicU64, Ordering},
     driver::Hung,
     order::{Rank, Ranked},
 };
@@ -23,7 +22,10 @@ use alloc::{
 };
 use core::mem;
 use ioward_pgtable::Detached;
-use ioward_types::{IommuId, Iova, Nanos, OutOfMemory, Platform, Span};
+use ioward_types::{
+    IommuId, Iova, Nanos, OutOfMemory, Platform, Span,
+    cell::{AtomicBool, AtomicU64, Ordering},
+};
 
 /// How many mappings of a CPU wait for one flush at most.
 pub const QUEUED: usize = if cfg!(loom) { 2 } else { 256 };

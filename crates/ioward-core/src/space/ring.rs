@@ -1,10 +1,12 @@
 //! A ring between one CPU that puts in and one drain that takes out: neither waits, and putting in takes no locked
 //! instruction.
 
-use crate::cell::{AtomicUsize, Ordering, UnsafeCell};
 use alloc::{boxed::Box, vec::Vec};
 use core::mem::MaybeUninit;
-use ioward_types::OutOfMemory;
+use ioward_types::{
+    OutOfMemory,
+    cell::{AtomicUsize, Ordering, UnsafeCell},
+};
 
 /// Places for `T`s in the order in which they came. `tail` is the putter's, `head` and `mark` are the taker's; each reads the
 /// other's. They count for ever, so a full ring and an empty one differ.
