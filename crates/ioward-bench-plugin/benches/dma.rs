@@ -4,7 +4,7 @@
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use ioward_bench_plugin::{
-    dma::{Nowhere, bound},
+    dma::{Nowhere, ends},
     platform::{Bench, Flags, Free, Pinning},
 };
 use ioward_core::{Dma, FlushMode};
@@ -32,22 +32,22 @@ fn pairs<P: Pinning>(dma: &Dma<Bench<P>>, bytes: u64) {
 /// One thread: a page, and 64 KiB.
 #[divan::bench(args = MODES, consts = [K4, K64])]
 fn pair<const BYTES: u64>(bencher: Bencher, flush: FlushMode) {
-    let bound = bound::<Free>(flush, &[("device", 64)]);
-    bencher.counter(ItemsCount::new(256u32)).bench_local(|| pairs(bound[0].dma(), BYTES));
+    let ends = ends::<Free>(flush, &[("device", 64)]);
+    bencher.counter(ItemsCount::new(256u32)).bench_local(|| pairs(ends[0].dma(), BYTES));
 }
 
 /// The same with a pin that saves the processor's flags.
 #[divan::bench(args = MODES, consts = [K4, K64])]
 fn pair_flags_saved<const BYTES: u64>(bencher: Bencher, flush: FlushMode) {
-    let bound = bound::<Flags>(flush, &[("device", 64)]);
-    bencher.counter(ItemsCount::new(256u32)).bench_local(|| pairs(bound[0].dma(), BYTES));
+    let ends = ends::<Flags>(flush, &[("device", 64)]);
+    bencher.counter(ItemsCount::new(256u32)).bench_local(|| pairs(ends[0].dma(), BYTES));
 }
 
 /// A ring of 256 slots, linked and unlinked by runs of so many.
 #[divan::bench(args = [1, 16, 256], consts = [K4, K64])]
 fn ring<const BYTES: u64>(bencher: Bencher, run: usize) {
-    let bound = bound::<Free>(FlushMode::Strict, &[("device", 64)]);
-    let dma = &**bound[0].dma();
+    let ends = ends::<Free>(FlushMode::Strict, &[("device", 64)]);
+    let dma = &**ends[0].dma();
     let mut ring = Dma::reserve(dma, 256, BYTES).expect("there is room");
     bencher.counter(ItemsCount::new(256u32)).bench_local(move || {
         for start in (0..256).step_by(run) {

@@ -3,7 +3,7 @@
 //! `valgrind --tool=callgrind target/release/examples/dma_pair strict 4096 100000`
 
 use ioward_bench_plugin::{
-    dma::{Nowhere, bound},
+    dma::{Nowhere, ends},
     platform::Free,
 };
 use ioward_core::{Dma, FlushMode};
@@ -15,8 +15,8 @@ fn main() {
     let lazy = arguments.next().is_some_and(|mode| mode == "lazy");
     let mut number = |default| arguments.next().map_or(default, |text| text.parse().expect("a number"));
     let (bytes, times) = (number(4096), number(1_000_000));
-    let bound = bound::<Free>(if lazy { FlushMode::Lazy } else { FlushMode::Strict }, &[("device", 64)]);
-    let dma = &**bound[0].dma();
+    let ends = ends::<Free>(if lazy { FlushMode::Lazy } else { FlushMode::Strict }, &[("device", 64)]);
+    let dma = &**ends[0].dma();
     let begin = Instant::now();
     for _ in 0..times {
         let buffer = black_box(Nowhere(Span { start: PhysAddr(0x30_0000_1000), bytes }));

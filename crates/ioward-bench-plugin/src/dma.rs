@@ -10,7 +10,7 @@ use crate::{
     platform::{Bench, Flags, Free, Pinning, cpu},
     sink::{FOUR_LEVELS, Sink},
 };
-use ioward_core::{Bound, DeviceDesc, Dma, DmaBuffer, FlushMode, Mapping, Policy, Subsystem};
+use ioward_core::{Bound, Device, DeviceDesc, Dma, DmaBuffer, FlushMode, Mapping, Policy, Subsystem};
 use ioward_types::{Direction, IommuId, PhysAddr, SourceId, Span, control::Uncontrolled};
 use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
@@ -54,8 +54,22 @@ unsafe impl DmaBuffer for Nowhere {
     }
 }
 
-/// A device's end of a subsystem whose one IOMMU is a [`Sink`].
-pub fn bound<P: Pinning>(flush: FlushMode, devices: &[(&str, u8)]) -> Vec<Bound<Bench<P>>> {
+/// A device behind a [`Sink`], and its driver.
+#[derive(Debug)]
+pub struct End<P: Pinning> {
+    bound: Bound<Bench<P>>,
+    _device: Device<Bench<P>>,
+}
+
+impl<P: Pinning> End<P> {
+    /// What its driver maps with.
+    pub fn dma(&self) -> &Arc<Dma<Bench<P>>> {
+        self.bound.dma()
+    }
+}
+
+/// Devices that reach so many bits each, in one group behind a [`Sink`].
+pub fn ends<P: Pinning>(flush: FlushMode, devices: &[(&str, u8)]) -> Vec<End<P>> {
     cpu::set_if_none();
     let policy = Policy { flush, ..Policy::default() };
     let subsystem = Subsystem::with_policy(Bench::<P>::new(&PAGES), policy);
@@ -64,7 +78,7 @@ pub fn bound<P: Pinning>(flush: FlushMode, devices: &[(&str, u8)]) -> Vec<Bound<
     let add = |(n, (name, addr_bits)): (usize, &(&str, u8))| {
         let desc = DeviceDesc::new(name, &sources[n..=n], Arc::new(Uncontrolled));
         let device = subsystem.add(&DeviceDesc { addr_bits: *addr_bits, joins: &sources, ..desc });
-        device.bind().expect("it is served")
+        End { bound: device.bind().expect("it is served"), _device: device }
     };
     devices.iter().enumerate().map(add).collect()
 }
@@ -91,7 +105,7 @@ struct Domain<P: Pinning> {
     low: &'static Dma<Bench<P>>,
     all: &'static Dma<Bench<P>>,
     /// What the two belong to; dropped after all mappings.
-    bound: Vec<Bound<Bench<P>>>,
+    ends: Vec<End<P>>,
 }
 
 impl<P: Pinning> Domain<P> {
@@ -114,7 +128,7 @@ impl<P: Pinning> Drop for Domain<P> {
             // SAFETY: the number says that there is one, and it is dropped once.
             unsafe { (*place.mapping.get()).assume_init_drop() };
         }
-        self.bound.clear();
+        self.ends.clear();
         // SAFETY: allocated so, by `create`.
         unsafe { dealloc(self.places.as_ptr().cast(), Self::layout()) };
     }
@@ -125,9 +139,9 @@ fn create<P: Pinning>(granule: u64, flush: FlushMode) -> *mut c_void {
         eprintln!("ioward: the granule is {:#x}, not {granule:#x}", 1 << SHIFT);
         return ptr::null_mut();
     }
-    let bound = bound::<P>(flush, &[("narrow", 32), ("wide", 64)]);
+    let ends = ends::<P>(flush, &[("narrow", 32), ("wide", 64)]);
     // SAFETY: whoever is bound owns what it points at, until the domain's own drop has ended all mappings.
-    let dma = |n: usize| unsafe { &*Arc::as_ptr(bound[n].dma()) };
+    let dma = |n: usize| unsafe { &*Arc::as_ptr(ends[n].dma()) };
     let (low, all) = (dma(0), dma(1));
     assert_eq!(all.flush_mode(), flush);
     let layout = Domain::<P>::layout();
@@ -135,7 +149,7 @@ fn create<P: Pinning>(granule: u64, flush: FlushMode) -> *mut c_void {
     let Some(places) = NonNull::new(unsafe { alloc_zeroed(layout) }.cast()) else {
         handle_alloc_error(layout)
     };
-    Box::into_raw(Box::new(Domain { places, low, all, bound })).cast()
+    Box::into_raw(Box::new(Domain { places, low, all, ends })).cast()
 }
 
 /// # Safety

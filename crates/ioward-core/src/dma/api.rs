@@ -198,8 +198,43 @@ impl<P: Platform> Dma<P> {
         Some(if at.last() > self.limit { Err(MapError::Aperture(at)) } else { Ok(at) })
     }
 
+    /// Maps memory in one piece at IOVAs that this CPU has at hand. `Ok(None)`, and nothing has changed, where that cannot be:
+    /// [`Dma::place`] does it or tells why not.
+    #[inline(always)]
+    pub(super) fn place_at_hand(
+        &self,
+        to: Span<PhysAddr>,
+        how: Attributes,
+    ) -> Result<Option<Span<Iova>>, MapError> {
+        let Kind::Translated(space) = &self.to else { return Ok(None) };
+        // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a flush that was confirmed.
+        match unsafe { space.map_at_hand(to, how, self.limit) } {
+            Ok(start) => Ok(start.map(|start| Span { start, bytes: to.bytes })),
+            Err(hung) => Err(self.fail(MapError::Hung(hung))),
+        }
+    }
+
     /// As [`Dma::place_translated`], and where nothing translates the first piece is all of it. Refusals are counted.
+    #[inline]
     pub(super) fn place(
+        &self,
+        bytes: u64,
+        how: Attributes,
+        piece: impl Fn(u64) -> Span<PhysAddr>,
+    ) -> Result<Span<Iova>, MapError> {
+        if let Kind::Translated(_) = &self.to {
+            let first = piece(0);
+            if first.bytes >= bytes
+                && let Some(at) = self.place_at_hand(Span { bytes, ..first }, how)?
+            {
+                return Ok(at);
+            }
+        }
+        self.place_anyhow(bytes, how, piece)
+    }
+
+    #[cold]
+    fn place_anyhow(
         &self,
         bytes: u64,
         how: Attributes,
@@ -259,6 +294,7 @@ impl<P: Platform> Dma<P> {
     }
 
     /// Takes a whole range out; the owner of its memory is dropped once no device reaches it, which may be later.
+    #[inline]
     pub(super) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
         match &self.to {
             Kind::Translated(space) => space.give_up(at, owner),
@@ -267,6 +303,7 @@ impl<P: Platform> Dma<P> {
     }
 
     /// Takes a whole range out; the owner of its memory comes back once no device reaches it.
+    #[inline]
     pub(super) fn take<O>(&self, at: Span<Iova>, owner: O) -> Result<O, Hung> {
         match &self.to {
             Kind::Direct(..) => {

@@ -2,13 +2,19 @@
 
 use super::{AccessError, Dma, DmaBuffer, DmaRef};
 use crate::{driver::Hung, space::MapError};
-use core::{fmt, marker::PhantomData, mem, ptr::NonNull};
+use core::{
+    fmt,
+    marker::PhantomData,
+    mem::{self, ManuallyDrop},
+    ptr::{self, NonNull},
+};
 use ioward_types::{Attributes, Direction, Iova, PhysAddr, Platform, Span, hw};
 
 impl<P: Platform> Dma<P> {
     /// Maps a buffer at an IOVA of the allocator's choice. The mapping owns the buffer until it is unmapped.
     ///
     /// On error the buffer comes back, unless an IOMMU hung in the middle: then it is withheld for ever.
+    #[inline]
     pub fn map<O: DmaBuffer, D: DmaRef<P>>(
         dma: D,
         owner: O,
@@ -16,7 +22,9 @@ impl<P: Platform> Dma<P> {
     ) -> Result<Mapping<P, O, D>, (MapError, Option<O>)> {
         let to = owner.span();
         match dma.place_whole(to, direction) {
-            Ok(at) => Ok(Mapping { dma, at, to, direction, owner: Some(owner), _platform: PhantomData }),
+            Ok(at) => {
+                Ok(Mapping { dma, at, direction, owner: ManuallyDrop::new(owner), _platform: PhantomData })
+            }
             Err(MapError::Hung(hung)) => {
                 mem::forget(owner);
                 Err((MapError::Hung(hung), None))
@@ -25,10 +33,22 @@ impl<P: Platform> Dma<P> {
         }
     }
 
+    #[inline]
     fn place_whole(&self, to: Span<PhysAddr>, direction: Direction) -> Result<Span<Iova>, MapError> {
+        let how = Attributes::for_direction(direction);
+        if self.snoops()
+            && let Some(at) = self.place_at_hand(to, how)?
+        {
+            return Ok(at);
+        }
+        self.place_whole_anyhow(to, how)
+    }
+
+    #[cold]
+    fn place_whole_anyhow(&self, to: Span<PhysAddr>, how: Attributes) -> Result<Span<Iova>, MapError> {
         self.check_whole(to).map_err(|error| self.fail(error))?;
         self.clean(to);
-        self.place(to.bytes, Attributes::for_direction(direction), |_| to)
+        self.place(to.bytes, how, |_| to)
     }
 }
 
@@ -44,9 +64,9 @@ impl<P: Platform> Dma<P> {
 pub struct Mapping<P: Platform, O: DmaBuffer, D: DmaRef<P>> {
     dma: D,
     at: Span<Iova>,
-    to: Span<PhysAddr>,
     direction: Direction,
-    owner: Option<O>,
+    /// Taken by `into_parts` and by the drop alone.
+    owner: ManuallyDrop<O>,
     _platform: PhantomData<fn() -> P>,
 }
 
@@ -63,45 +83,46 @@ impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Mapping<P, O, D> {
 
     /// Takes the buffer back. After `Ok` no device reaches it. On `Err` an IOMMU did not confirm that, its devices were
     /// silenced, and the buffer is withheld for ever.
-    pub fn unmap(mut self) -> Result<O, Hung> {
-        match self.end() {
-            Some(result) => result,
-            None => {
-                unreachable!("the owner is there until `unmap` or `drop`, each of which ends the mapping")
-            }
+    #[inline]
+    pub fn unmap(self) -> Result<O, Hung> {
+        let (dma, at, direction, owner) = self.into_parts();
+        let owner = dma.take(at, owner)?;
+        if direction != Direction::ToDevice {
+            dma.platform().observe();
+            dma.invalidate(owner.span());
         }
-    }
-
-    fn end(&mut self) -> Option<Result<O, Hung>> {
-        let owner = self.dma.take(self.at, self.owner.take()?);
-        if owner.is_ok() {
-            self.sync_for_cpu();
-        }
-        Some(owner)
+        Ok(owner)
     }
 
     /// Gives the buffer up: it is dropped once no device reaches it. That is before this returns, or, in a lazy domain, when
     /// the queue is flushed. On `Err` an IOMMU did not confirm it, its devices were silenced, and the buffer is withheld for
     /// ever.
-    pub fn release(mut self) -> Result<(), Hung> {
-        self.end_later()
+    #[inline]
+    pub fn release(self) -> Result<(), Hung> {
+        let (dma, at, _, owner) = self.into_parts();
+        dma.give_up(at, owner)
     }
 
-    fn end_later(&mut self) -> Result<(), Hung> {
-        self.owner.take().map_or(Ok(()), |owner| self.dma.give_up(self.at, owner))
+    /// What it is made of, to be ended by the caller.
+    #[inline(always)]
+    fn into_parts(self) -> (D, Span<Iova>, Direction, O) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: each is taken once, here: `this` is not dropped.
+        let (dma, owner) = unsafe { (ptr::read(&this.dma), ManuallyDrop::take(&mut this.owner)) };
+        (dma, this.at, this.direction, owner)
     }
 
     /// What the device wrote before is what [`read`](Self::read) gives. Call it when the device has said that it is done.
     pub fn sync_for_cpu(&self) {
         if self.direction != Direction::ToDevice {
             self.dma.platform().observe();
-            self.dma.invalidate(self.to);
+            self.dma.invalidate(self.owner.span());
         }
     }
 
     /// What has been written is what the device reads. Call it before the device is told.
     pub fn sync_for_device(&self) {
-        self.dma.clean(self.to);
+        self.dma.clean(self.owner.span());
         self.dma.platform().publish();
     }
 
@@ -122,15 +143,19 @@ impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Mapping<P, O, D> {
     }
 
     fn byte_at(&self, offset: usize, bytes: usize) -> Result<NonNull<u8>, AccessError> {
-        AccessError::check(offset, bytes, self.to.bytes as usize)?;
-        Ok(self.dma.platform().virt(PhysAddr(self.to.start.0 + offset as u64)))
+        let to = self.owner.span();
+        AccessError::check(offset, bytes, to.bytes as usize)?;
+        Ok(self.dma.platform().virt(PhysAddr(to.start.0 + offset as u64)))
     }
 }
 
 impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Drop for Mapping<P, O, D> {
+    #[inline]
     fn drop(&mut self) {
+        // SAFETY: taken once: nobody uses a mapping that is being dropped.
+        let owner = unsafe { ManuallyDrop::take(&mut self.owner) };
         // Hung hardware has been counted and silenced, and the buffer withheld.
-        let _ = self.end_later();
+        let _ = self.dma.give_up(self.at, owner);
     }
 }
 

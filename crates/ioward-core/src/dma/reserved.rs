@@ -4,7 +4,7 @@
 use super::{Dma, DmaBuffer, DmaRef};
 use crate::{
     driver::Hung,
-    space::{Count, MapError, ended},
+    space::{Count, MapError},
 };
 use alloc::vec::Vec;
 use core::{fmt, marker::PhantomData, mem, ops::Range};
@@ -148,18 +148,17 @@ impl<P: Platform, O: DmaBuffer, D: DmaRef<P>> Reserved<P, O, D> {
         if linked.0 == 0 {
             return Ok(());
         }
-        let counts = ended(linked.0, linked.1);
         match (self.dma.space(), self.at) {
             (Some(space), Some(all)) => {
                 let from = Iova(all.start.0 + start as u64 * self.slot_bytes);
                 let span = Span { start: from, bytes: run.len() as u64 * self.slot_bytes };
-                if let Err(hung) = space.take_confirmed(span, &counts) {
+                if let Err(hung) = space.take_confirmed(span, linked.0, linked.1) {
                     run.iter_mut().for_each(|link| mem::forget(link.take()));
                     self.at = None;
                     return Err(hung);
                 }
             }
-            (None, _) => self.dma.count(&counts[..2]),
+            (None, _) => self.dma.count(&[(Count::Unmappings, linked.0), (Count::UnmappedBytes, linked.1)]),
             // An IOMMU has hung before: what is linked still is withheld with the rest.
             (Some(space), None) => {
                 run.iter_mut().for_each(|link| mem::forget(link.take()));

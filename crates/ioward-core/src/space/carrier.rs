@@ -113,6 +113,28 @@ impl<P: Platform> Backing<P> {
         }
     }
 
+    /// As [`Backing::map`], for a page of the table's smallest. False: nothing has changed, and that does it or tells why not.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
+        match &self.kind {
+            // SAFETY: as promised by the caller.
+            Kind::Tables(table) => unsafe { table.map_page(at, to, how) },
+            Kind::Requests(_) => false,
+        }
+    }
+
+    /// As [`Backing::unmap`], for a page of the table's smallest; no table goes then. False: nothing has changed.
+    #[inline(always)]
+    pub fn unmap_page(&self, span: Span<Iova>) -> bool {
+        match &self.kind {
+            Kind::Tables(table) => table.unmap_page(span),
+            Kind::Requests(_) => false,
+        }
+    }
+
     /// Whether `span` begins or ends inside an entry.
     pub fn cuts(&self, span: Span<Iova>) -> Option<Span<Iova>> {
         [span.start, span.last()].into_iter().find_map(|at| {

@@ -5,15 +5,13 @@ use crate::driver::Hung;
 use core::{fmt, mem};
 use ioward_types::{Iova, Platform, Span};
 
-/// Owns what a device may still reach: the caller's pages, detached tables, the IOVA range.
+/// Owns what a device may still reach: the caller's pages and detached tables.
 ///
 /// Finished: they come back. Dropped: flushed first. Forgotten: leaked. Hung hardware: quarantined. Never dangling.
 #[must_use = "the pages come back from `finish`"]
 pub struct Gather<'s, P: Platform, O> {
     space: &'s AddressSpace<P>,
     span: Span<Iova>,
-    /// The range was allocated from the address space's tree and goes back to it.
-    allocated: bool,
     owner: Option<O>,
     removed: [Option<Removed<P>>; MAX_CARRIERS],
 }
@@ -25,12 +23,7 @@ impl<'s, P: Platform, O> Gather<'s, P, O> {
         owner: O,
         removed: [Option<Removed<P>>; MAX_CARRIERS],
     ) -> Self {
-        Self { space, span, allocated: false, owner: Some(owner), removed }
-    }
-
-    pub(crate) fn and_iova(mut self) -> Self {
-        self.allocated = true;
-        self
+        Self { space, span, owner: Some(owner), removed }
     }
 
     /// What was unmapped.
@@ -58,9 +51,6 @@ impl<'s, P: Platform, O> Gather<'s, P, O> {
                     .iter_mut()
                     .filter_map(Option::take)
                     .for_each(|removed| self.space.free(removed, true));
-                if self.allocated {
-                    self.space.free_iova(self.span);
-                }
                 Some(Ok(owner))
             }
             Err(hung) => {

@@ -16,11 +16,15 @@ pub struct Layout<P: Platform> {
     pub required: Vec<Span<Iova>>,
     /// A carrier is being filled: maps and unmaps go one at a time.
     pub filling: bool,
+    /// The backing of the one carrier that there is, if none is being filled. Derived.
+    pub only: Option<Arc<Backing<P>>>,
 }
 
 /// One table, or one stream of requests, and the IOMMUs that it serves.
 pub struct Carrier<P: Platform> {
     pub plan: Plan,
+    /// Its smallest page, in bytes.
+    pub granule: u64,
     pub backing: Arc<Backing<P>>,
     pub units: Vec<Unit>,
 }
@@ -82,6 +86,7 @@ impl Unit {
         self.atc = cached.map(|target| AtcTarget { source: target.source, pasid: target.pasid }).collect();
     }
 
+    #[inline]
     pub fn flush(&self, span: Span<Iova>, granule: u64, tables_went: bool) -> Result<(), Hung> {
         let result =
             self.driver.flush(&[Flush { tag: self.tag, span, granule, tables_went, atc: &self.atc }]);
@@ -102,15 +107,13 @@ impl<P: Platform> Carrier<P> {
         self.units.iter_mut().find(|unit| unit.driver.id() == driver.id())
     }
 
-    pub fn granule(&self) -> u64 {
-        granule(&self.plan)
-    }
-
     /// Flushes `span` on every IOMMU. Every one is tried; the first failure is told.
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
         let mut all = Ok(());
         for unit in &self.units {
-            all = all.and(unit.flush(span, self.granule(), tables_went));
+            if let Err(hung) = unit.flush(span, self.granule, tables_went) {
+                all = all.and(Err(hung));
+            }
         }
         all
     }
@@ -132,6 +135,7 @@ impl<P: Platform> Layout<P> {
             forbidden: Vec::new(),
             flush_after_map: false,
             filling: false,
+            only: None,
         }
     }
 
@@ -150,8 +154,12 @@ impl<P: Platform> Layout<P> {
         all
     }
 
-    /// What is derived from the units, to be called before publishing.
+    /// What is derived from the rest, to be called before publishing.
     pub fn sealed(mut self) -> Self {
+        self.only = match &self.carriers[..] {
+            [carrier] if !self.filling => Some(carrier.backing.clone()),
+            _ => None,
+        };
         let mut units = self.carriers.iter().flat_map(|carrier| &carrier.units);
         self.flush_after_map = units.any(|unit| unit.driver.flush_after_map());
         self
@@ -166,12 +174,18 @@ impl<P: Platform> Clone for Layout<P> {
             forbidden: self.forbidden.clone(),
             flush_after_map: self.flush_after_map,
             filling: self.filling,
+            only: None,
         }
     }
 }
 
 impl<P: Platform> Clone for Carrier<P> {
     fn clone(&self) -> Self {
-        Self { plan: self.plan, backing: self.backing.clone(), units: self.units.clone() }
+        Self {
+            plan: self.plan,
+            granule: self.granule,
+            backing: self.backing.clone(),
+            units: self.units.clone(),
+        }
     }
 }

@@ -7,8 +7,9 @@ use super::{
     AddressSpace,
     carrier::{Backing, Removed},
     counters::Count,
-    deferred::Deferred,
-    gather::Gather,
+    deferred::{Apart, Deferred},
+    layout::Layout,
+    own::ended,
     ring::Ring,
 };
 use crate::{
@@ -20,7 +21,7 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::mem;
+use core::{mem::ManuallyDrop, ptr};
 use ioward_pgtable::Detached;
 use ioward_types::{
     IommuId, Iova, Nanos, OutOfMemory, Platform, Span,
@@ -32,16 +33,22 @@ pub const QUEUED: usize = if cfg!(loom) { 2 } else { 256 };
 /// How long one waits at most, if [`AddressSpace::poll`] is called when it asks to be.
 pub const AFTER: Nanos = Nanos(10_000_000);
 
-/// What is counted when mappings have ended, by a flush of their own.
-pub fn ended(mappings: u64, bytes: u64) -> [(Count, u64); 3] {
-    [(Count::Unmappings, mappings), (Count::UnmappedBytes, bytes), (Count::Flushes, 1)]
+/// The tables that came off, and the backing that they are of.
+type Tables<P> = Option<(Arc<Backing<P>>, Detached)>;
+
+/// What became of a mapping's entries.
+enum Off<P: Platform> {
+    /// They wait for a flush, and so do the tables.
+    Later(Tables<P>),
+    /// They have been flushed.
+    Confirmed,
 }
 
 /// What waits for a flush.
 struct Entry<P: Platform> {
     span: Span<Iova>,
     owner: Deferred,
-    tables: Option<(Arc<Backing<P>>, Detached)>,
+    tables: Tables<P>,
 }
 
 /// Each CPU's queue, and who empties them.
@@ -110,61 +117,6 @@ impl<P: Platform> LazySpaces<P> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Takes a mapping out, and gives its memory back once no device reaches it.
-    pub(crate) fn take_back<O>(&self, at: Span<Iova>, owner: O) -> Result<O, Hung> {
-        match self.take_confirmed(at, &ended(1, at.bytes)) {
-            Ok(()) => {
-                self.free_iova(at);
-                Ok(owner)
-            }
-            Err(hung) => {
-                mem::forget(owner);
-                Err(hung)
-            }
-        }
-    }
-
-    /// Takes out what is mapped in a range of the caller's, and flushes. Its IOVAs stay the caller's: on `Err` they are never
-    /// to be given back, and neither is the memory.
-    ///
-    /// All of it goes under one pin: who attaches meanwhile publishes first and then waits for the pin, so either its entry
-    /// is installed after the tables were written, or it is among the targets that are flushed here.
-    pub(crate) fn take_confirmed(&self, at: Span<Iova>, counts: &[(Count, u64)]) -> Result<(), Hung> {
-        let (pin, cpu) = self.platform.pin();
-        let layout = self.layout.read(&pin);
-        let ([carrier], false) = (&layout.carriers[..], layout.filling) else {
-            drop(pin);
-            return self.take_everywhere(at, counts);
-        };
-        let Ok(removed) = carrier.backing.unmap(&carrier.units, at) else {
-            return Err(self.broken(at));
-        };
-        let flushed = carrier.flush(at, removed.tables_went);
-        if let Err(hung) = removed.hung.map_or(flushed, Err) {
-            self.quarantine(at.bytes);
-            return Err(hung);
-        }
-        self.counters.add(&pin, cpu, counts);
-        self.free(removed, true);
-        Ok(())
-    }
-
-    /// The same where there are several carriers, or one is being filled.
-    #[cold]
-    fn take_everywhere(&self, at: Span<Iova>, counts: &[(Count, u64)]) -> Result<(), Hung> {
-        match self.take_out(at, ()) {
-            Ok(gather) => gather.finish()?,
-            Err(_) => return Err(self.broken(at)),
-        }
-        self.count(counts);
-        Ok(())
-    }
-
-    pub(crate) fn count(&self, what: &[(Count, u64)]) {
-        let (pin, cpu) = self.platform.pin();
-        self.counters.add(&pin, cpu, what);
-    }
-
     /// The span was a mapping's own and was mapped whole, so only somebody who broke the contract of the raw `map` can bring
     /// this about; nothing is known to be unreachable then.
     #[cold]
@@ -173,60 +125,137 @@ impl<P: Platform> AddressSpace<P> {
         Hung { iommu: IommuId(u32::MAX), what: "unmap", waited: Nanos(0) }
     }
 
-    /// Takes a mapping out and drops its memory once no device reaches it: now, or, if the address space is lazy, when this
-    /// CPU's queue is flushed. On `Err` all of it is withheld.
-    pub(crate) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
-        let Some(queues) = self.queues.as_ref().filter(|queues| queues.is_open()) else {
-            return self.take_back(at, owner).map(drop);
-        };
-        let owner = match self.put_off(queues, at, owner) {
-            Ok(done) => return done,
-            Err(owner) => owner,
-        };
-        // This CPU's queue is full, most of the time.
-        self.drain(queues);
-        match self.put_off(queues, at, owner) {
-            Ok(done) => done,
-            Err(owner) => self.take_back(at, owner).map(drop),
-        }
+    /// Takes a mapping out, and gives its memory back once no device reaches it.
+    #[inline]
+    pub(crate) fn take_back<O>(&self, at: Span<Iova>, owner: O) -> Result<O, Hung> {
+        let owner = ManuallyDrop::new(owner);
+        // On `Err` it is withheld.
+        self.end_now(at).map(|()| ManuallyDrop::into_inner(owner))
     }
 
-    /// Puts a mapping into this CPU's queue. The owner comes back, and nothing is done, where that cannot be.
-    fn put_off<O: Send + 'static>(
+    /// Takes a mapping out and drops its memory once no device reaches it: now, or, if the address space is lazy, when this
+    /// CPU's queue is flushed. On `Err` all of it is withheld.
+    #[inline]
+    pub(crate) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
+        let mut owner = ManuallyDrop::new(owner);
+        if let Some(queues) = &self.queues {
+            if Deferred::is_small::<O>() {
+                // SAFETY: the owner is small, and used again only where it was not taken.
+                if unsafe { self.put_off_twice(queues, at, &owner) }? {
+                    return Ok(());
+                }
+            } else {
+                match Apart::new(ManuallyDrop::into_inner(owner)).map(ManuallyDrop::new) {
+                    Ok(apart) => {
+                        // SAFETY: as above.
+                        if unsafe { self.put_off_twice(queues, at, &apart) }? {
+                            return Ok(());
+                        }
+                        owner = ManuallyDrop::new(ManuallyDrop::into_inner(apart).into_inner());
+                    }
+                    Err(back) => owner = ManuallyDrop::new(back),
+                }
+            }
+        }
+        self.end_now(at)?;
+        drop(ManuallyDrop::into_inner(owner));
+        Ok(())
+    }
+
+    /// Puts a mapping into this CPU's queue, if need be after a flush of what is in it.
+    ///
+    /// # Safety
+    /// As for [`AddressSpace::put_off`].
+    #[inline(always)]
+    unsafe fn put_off_twice<O: Send + 'static>(
         &self,
         queues: &Queues<P>,
         at: Span<Iova>,
-        owner: O,
-    ) -> Result<Result<(), Hung>, O> {
+        owner: &ManuallyDrop<O>,
+    ) -> Result<bool, Hung> {
+        // SAFETY: as promised by the caller, here and below.
+        if unsafe { self.put_off(queues, at, owner) }? {
+            return Ok(true);
+        }
+        if !queues.is_open() {
+            return Ok(false);
+        }
+        // It is full, most of the time.
+        self.drain(queues);
+        // SAFETY: it was not taken.
+        unsafe { self.put_off(queues, at, owner) }
+    }
+
+    /// Puts a mapping into this CPU's queue. `Ok(false)`: nothing is done, since that cannot be.
+    ///
+    /// # Safety
+    /// The owner is small, and the caller does not use it again but after `Ok(false)`.
+    #[inline(never)]
+    unsafe fn put_off<O: Send + 'static>(
+        &self,
+        queues: &Queues<P>,
+        at: Span<Iova>,
+        owner: &ManuallyDrop<O>,
+    ) -> Result<bool, Hung> {
         let (pin, cpu) = self.platform.pin();
         let layout = self.layout.read(&pin);
-        let Some(ring) = queues.rings.get(cpu).filter(|ring| ring.has_room()) else { return Err(owner) };
-        // Looked at under the pin, for which whoever closes the queues waits.
-        if !queues.is_open() || layout.filling {
-            return Err(owner);
-        }
-        let owner = Deferred::new(owner)?;
-        let Ok(mut removed) = self.remove(layout, at) else {
-            mem::forget(owner);
-            return Ok(Err(self.broken(at)));
+        // SAFETY: the ring is this CPU's, to which the caller is pinned until the room is used or given up.
+        let Some(room) = queues.rings.get(cpu).and_then(|ring| unsafe { ring.room() }) else {
+            return Ok(false);
         };
-        if let Some(hung) = removed.iter().flatten().find_map(|removed| removed.hung) {
-            mem::forget(owner);
+        // Looked at under the pin, for which whoever closes the queues waits.
+        if !queues.open.load(Ordering::Relaxed) || layout.filling {
+            return Ok(false);
+        }
+        let put = |tables: Tables<P>| {
+            self.counters.add(&pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, at.bytes)]);
+            let write = |entry: *mut Entry<P>| {
+                // SAFETY: the place is the entry's; the owner is small, and taken once.
+                unsafe {
+                    (&raw mut (*entry).span).write(at);
+                    Deferred::write(&raw mut (*entry).owner, ptr::read(&raw const **owner));
+                    (&raw mut (*entry).tables).write(tables);
+                }
+            };
+            // SAFETY: all of an entry is written.
+            unsafe { room.put(write) };
+            Ok(true)
+        };
+        if layout.only.as_ref().is_some_and(|backing| backing.unmap_page(at)) {
+            return put(None);
+        }
+        match self.take_off(layout, at)? {
+            Off::Later(tables) => put(tables),
+            Off::Confirmed => {
+                drop(pin);
+                self.count(&ended(1, at.bytes));
+                self.free_iova(at);
+                // SAFETY: taken once.
+                drop(unsafe { ptr::read(&raw const **owner) });
+                Ok(true)
+            }
+        }
+    }
+
+    /// Takes out more than a page, or out of several carriers. On `Err` all of it is withheld.
+    #[inline(never)]
+    fn take_off(&self, layout: &Layout<P>, at: Span<Iova>) -> Result<Off<P>, Hung> {
+        let Ok(mut removed) = self.remove(layout, at) else { return Err(self.broken(at)) };
+        let mut hung = removed.iter().flatten().find_map(|removed| removed.hung);
+        let several = removed.iter().flatten().filter(|removed| removed.tables_went).count() > 1;
+        if several && hung.is_none() {
+            // Too much for one entry, and rare. The caller is pinned since before the tables were written.
+            hung = layout.flush(at, true).err();
+        }
+        if let Some(hung) = hung {
             self.quarantine(at.bytes);
-            return Ok(Err(hung));
+            return Err(hung);
         }
-        self.counters.add(&pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, at.bytes)]);
-        if removed.iter().flatten().filter(|removed| removed.tables_went).count() > 1 {
-            // Tables went from several carriers at once: too much for one entry, and rare.
-            drop(pin);
-            return Ok(Gather::new(self, at, owner, removed).and_iova().finish().map(drop));
+        if several {
+            removed.into_iter().flatten().for_each(|removed| self.free(removed, true));
+            return Ok(Off::Confirmed);
         }
-        let tables = removed.iter_mut().flatten().find_map(|removed| removed.detached.take());
-        // SAFETY: the ring is this CPU's, to which the caller is pinned.
-        if let Err(entry) = unsafe { ring.put(Entry { span: at, owner, tables }) } {
-            unreachable!("there was room, and nobody else puts anything in: {}", entry.span);
-        }
-        Ok(Ok(()))
+        Ok(Off::Later(removed.iter_mut().flatten().find_map(|removed| removed.detached.take())))
     }
 
     /// Flushes once for everything that waits, and ends it. False, and nothing is done, where somebody else is at it.
@@ -241,27 +270,28 @@ impl<P: Platform> AddressSpace<P> {
             let confirmed = self.flush(self.iova_span, true);
             self.count(&[(Count::Flushes, 1)]);
             for ring in &queues.rings {
-                // SAFETY: as above.
-                while let Some(entry) = unsafe { ring.take_marked() } {
-                    self.end(entry, confirmed.is_ok());
-                }
+                // SAFETY: as above; what is taken is an entry.
+                while unsafe { ring.take_marked(|entry| self.end(&mut *entry, confirmed.is_ok())) } {}
             }
         }
         queues.draining.store(false, Ordering::Release);
         true
     }
 
-    fn end(&self, entry: Entry<P>, confirmed: bool) {
+    /// # Safety
+    /// The entry is not used again.
+    #[inline(always)]
+    unsafe fn end(&self, entry: &mut Entry<P>, confirmed: bool) {
         if !confirmed {
             self.quarantine(entry.span.bytes);
-            return mem::forget(entry);
+            return;
         }
-        let Entry { span, owner, tables } = entry;
-        if let Some(detached) = tables {
+        if let Some(detached) = entry.tables.take() {
             self.free(Removed { detached: Some(detached), tables_went: true, hung: None }, true);
         }
-        self.free_iova(span);
-        drop(owner);
+        self.free_iova(entry.span);
+        // SAFETY: it is dropped once, as promised by the caller.
+        unsafe { ptr::drop_in_place(&raw mut entry.owner) };
     }
 
     /// Flushes for what waits, and ends it, whoever is at it already; waits for that one.

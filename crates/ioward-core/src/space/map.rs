@@ -195,7 +195,13 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Takes `span` out of the first `done` carriers again. `seen`: hardware may have seen some of it in the next one.
-    fn undo(&self, layout: &Layout<P>, done: usize, seen: bool, span: Span<Iova>) -> Result<(), Hung> {
+    pub(super) fn undo(
+        &self,
+        layout: &Layout<P>,
+        done: usize,
+        seen: bool,
+        span: Span<Iova>,
+    ) -> Result<(), Hung> {
         let mut removed: [Option<Removed<P>>; MAX_CARRIERS] = [const { None }; MAX_CARRIERS];
         for (carrier, removed) in layout.carriers[..done].iter().zip(&mut removed) {
             *removed = carrier.backing.unmap(&carrier.units, span).ok();

@@ -17,6 +17,7 @@ mod layout;
 mod lazy;
 mod map;
 mod narrow;
+mod own;
 mod prepare;
 mod ring;
 
@@ -27,7 +28,7 @@ pub use map::{MapError, UnmapError};
 
 pub(crate) use counters::{Count, Counters};
 pub(crate) use layout::{Target, granule};
-pub(crate) use lazy::{LazySpaces, ended};
+pub(crate) use lazy::LazySpaces;
 pub(crate) use prepare::Want;
 
 use crate::{
@@ -128,6 +129,7 @@ impl<P: Platform> AddressSpace<P> {
         self.iova.alloc(bytes, self.iova.granule(), limit)
     }
 
+    #[inline]
     pub(crate) fn free_iova(&self, span: Span<Iova>) {
         let _ranked = Held::enter(Rank::Iova);
         let result = self.iova.free(span);

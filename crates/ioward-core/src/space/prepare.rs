@@ -116,7 +116,13 @@ impl<P: Platform> AddressSpace<P> {
                     None if layout.carriers.len() == MAX_CARRIERS => return Err(AddError::TooManyCarriers),
                     None => {
                         let backing = Arc::new(Backing::new(&want.plan, &self.platform)?);
-                        layout.carriers.push(Carrier { plan: want.plan, backing, units: Vec::new() });
+                        let granule = granule(&want.plan);
+                        layout.carriers.push(Carrier {
+                            plan: want.plan,
+                            granule,
+                            backing,
+                            units: Vec::new(),
+                        });
                         layout.carriers.len() - 1
                     }
                 };

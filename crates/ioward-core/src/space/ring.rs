@@ -35,6 +35,7 @@ impl<T> Ring<T> {
         Ok(Self { places: all.into_boxed_slice(), head, mark, tail })
     }
 
+    #[inline(always)]
     fn place(&self, count: usize) -> &UnsafeCell<MaybeUninit<T>> {
         &self.places[count & (self.places.len() - 1)]
     }
@@ -45,27 +46,15 @@ impl<T> Ring<T> {
         tail.wrapping_sub(self.head.load(Ordering::Relaxed)).min(self.places.len())
     }
 
-    /// Whether [`Ring::put`] has a place. What the putter is told stays true until it puts.
-    #[inline(always)]
-    pub fn has_room(&self) -> bool {
-        let tail = self.tail.load(Ordering::Relaxed);
-        tail.wrapping_sub(self.head.load(Ordering::Acquire)) < self.places.len()
-    }
-
-    /// Puts one in; it comes back where there is no room.
+    /// A place for one more, if there is one.
     ///
     /// # Safety
-    /// Nobody else puts into this ring: the caller is pinned to the CPU that it belongs to.
+    /// Nobody else puts into this ring while the room lives: the caller is pinned to the CPU that it belongs to.
     #[inline(always)]
-    pub unsafe fn put(&self, value: T) -> Result<(), T> {
-        if !self.has_room() {
-            return Err(value);
-        }
+    pub unsafe fn room(&self) -> Option<Room<'_, T>> {
         let tail = self.tail.load(Ordering::Relaxed);
-        // SAFETY: there is room, so the taker is done with the place, and the caller is the only putter.
-        self.place(tail).with_mut(|place| unsafe { (*place).write(value) });
-        self.tail.store(tail.wrapping_add(1), Ordering::Release);
-        Ok(())
+        let taken = tail.wrapping_sub(self.head.load(Ordering::Acquire));
+        (taken < self.places.len()).then_some(Room { ring: self, tail })
     }
 
     /// Remembers what is in now: that much is for [`Ring::take_marked`]. Tells how many that are.
@@ -78,20 +67,42 @@ impl<T> Ring<T> {
         tail.wrapping_sub(self.head.load(Ordering::Relaxed))
     }
 
-    /// Takes the oldest of those that were in at the last [`Ring::mark`].
+    /// Takes the oldest of those that were in at the last [`Ring::mark`]: it lies where it is until `take`, to which it
+    /// belongs, returns. False where there is none.
     ///
     /// # Safety
     /// Nobody else marks or takes.
-    pub unsafe fn take_marked(&self) -> Option<T> {
+    #[inline(always)]
+    pub unsafe fn take_marked(&self, take: impl FnOnce(*mut T)) -> bool {
         let head = self.head.load(Ordering::Relaxed);
         if head == self.mark.load(Ordering::Relaxed) {
-            return None;
+            return false;
         }
-        // SAFETY: the mark is no further than the tail that was acquired with it, so the place was written; the caller is the
-        // only taker, and takes it once.
-        let value = self.place(head).with_mut(|place| unsafe { (*place).assume_init_read() });
+        // The mark is no further than the tail that was acquired with it, so the place was written; the caller is the only
+        // taker, and takes it once.
+        self.place(head).with_mut(|place| take(place.cast()));
         self.head.store(head.wrapping_add(1), Ordering::Release);
-        Some(value)
+        true
+    }
+}
+
+/// A place that nothing is in.
+#[must_use]
+pub struct Room<'r, T> {
+    ring: &'r Ring<T>,
+    tail: usize,
+}
+
+impl<T> Room<'_, T> {
+    /// Puts one in, by `write`.
+    ///
+    /// # Safety
+    /// `write` writes a `T` to where it is told to.
+    #[inline(always)]
+    pub unsafe fn put(self, write: impl FnOnce(*mut T)) {
+        // There was room, so the taker is done with the place, and nobody else puts, as `Ring::room` was promised.
+        self.ring.place(self.tail).with_mut(|place| write(place.cast()));
+        self.ring.tail.store(self.tail.wrapping_add(1), Ordering::Release);
     }
 }
 
@@ -101,24 +112,28 @@ mod tests {
 
     #[test]
     fn what_was_put_comes_in_order_and_only_up_to_the_mark() {
-        let ring = Ring::new(4).unwrap();
+        let ring = Ring::<i32>::new(4).unwrap();
+        // SAFETY: there is one thread, here and below.
+        let put = |n: i32| unsafe { ring.room().unwrap().put(|place| place.write(n)) };
+        let take = || {
+            let mut taken = None;
+            // SAFETY: as above; what is taken was put.
+            unsafe { ring.take_marked(|place| taken = Some(place.read())) };
+            taken
+        };
+        // SAFETY: as above.
+        let mark = || unsafe { ring.mark() };
         for round in 0..7 {
-            // SAFETY: there is one thread.
-            unsafe {
-                for n in 0..3 {
-                    ring.put(round * 10 + n).unwrap();
-                }
-                assert_eq!(ring.mark(), 3);
-                ring.put(round * 10 + 3).unwrap();
-                assert_eq!(ring.put(99), Err(99), "full");
-                assert_eq!((ring.len(), ring.has_room()), (4, false));
-                for n in 0..3 {
-                    assert_eq!(ring.take_marked(), Some(round * 10 + n));
-                }
-                assert_eq!(ring.take_marked(), None, "it came after the mark");
-                assert_eq!(ring.mark(), 1);
-                assert_eq!(ring.take_marked(), Some(round * 10 + 3));
-            }
+            (0..3).for_each(|n| put(round * 10 + n));
+            assert_eq!(mark(), 3);
+            put(round * 10 + 3);
+            // SAFETY: as above.
+            assert!(unsafe { ring.room() }.is_none(), "full");
+            assert_eq!(ring.len(), 4);
+            (0..3).for_each(|n| assert_eq!(take(), Some(round * 10 + n)));
+            assert_eq!(take(), None, "it came after the mark");
+            assert_eq!(mark(), 1);
+            assert_eq!(take(), Some(round * 10 + 3));
         }
     }
 }

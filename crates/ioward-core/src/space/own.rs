@@ -1,0 +1,158 @@
+//! Ranges that the allocator gave, in an address space with one carrier: what nearly every mapping of the DMA API is. Each
+//! call goes under one pin, and for a page it takes no lock and no locked instruction.
+
+use super::{
+    AddressSpace,
+    carrier::Backing,
+    counters::Count,
+    layout::{Carrier, Layout},
+    map::MapError,
+};
+use crate::driver::Hung;
+use alloc::sync::Arc;
+use ioward_types::{Attributes, Iova, PhysAddr, Platform, Span};
+
+/// What is counted when mappings have ended, by a flush of their own.
+#[inline(always)]
+pub fn ended(mappings: u64, bytes: u64) -> [(Count, u64); 3] {
+    [(Count::Unmappings, mappings), (Count::UnmappedBytes, bytes), (Count::Flushes, 1)]
+}
+
+impl<P: Platform> AddressSpace<P> {
+    /// Maps `to` at IOVAs that this CPU has at hand, counts that, and gives the first one. `Ok(None)`, and nothing has
+    /// changed, where it cannot be done so: the general way does it or tells why not. On `Err` the memory must never be
+    /// reused.
+    ///
+    /// Forbidden windows need no look: they are reserved, and who reserves one is refused while a part of it is allocated.
+    ///
+    /// # Safety
+    /// Devices may reach `to` until the mapping has been taken out and that was confirmed: until then no reference to it
+    /// exists and it is not reused.
+    #[inline]
+    pub(crate) unsafe fn map_at_hand(
+        &self,
+        to: Span<PhysAddr>,
+        how: Attributes,
+        limit: Iova,
+    ) -> Result<Option<Iova>, Hung> {
+        if (to.start.0 | to.bytes) & (self.granule() - 1) != 0 || crate::mutate::on("rule_16") {
+            return Ok(None);
+        }
+        let (pin, cpu) = self.platform.pin();
+        let layout = self.layout.read(&pin);
+        let Some(backing) = layout.only.as_ref().filter(|_| !layout.flush_after_map) else { return Ok(None) };
+        // SAFETY: the allocator's platform is this one.
+        let Some(at) = (unsafe { self.iova.alloc_pinned(&pin, cpu, to.bytes, limit) }) else {
+            return Ok(None);
+        };
+        // SAFETY: as promised by the caller; the allocator gave the range to nobody else.
+        let mapped = unsafe { backing.map_page(at.start, to, how) };
+        // SAFETY: as above.
+        if !mapped && !unsafe { self.map_range(layout, backing, at, to, how) }? {
+            return Ok(None);
+        }
+        self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, to.bytes)]);
+        Ok(Some(at.start))
+    }
+
+    /// The same for more than a page. `Ok(false)`: the IOVAs have been given back.
+    ///
+    /// # Safety
+    /// As for [`Backing::map`].
+    #[inline(never)]
+    unsafe fn map_range(
+        &self,
+        layout: &Layout<P>,
+        backing: &Backing<P>,
+        at: Span<Iova>,
+        to: Span<PhysAddr>,
+        how: Attributes,
+    ) -> Result<bool, Hung> {
+        let units = layout.carriers.first().map_or(&[][..], |carrier| &carrier.units);
+        // SAFETY: as promised by the caller.
+        let Err((error, seen)) = (unsafe { backing.map(units, at.start, to, how) }) else { return Ok(true) };
+        let asked = if let MapError::Hung(hung) = error { Err(hung) } else { Ok(()) };
+        match asked.and(self.undo(layout, 0, seen, at)) {
+            Ok(()) => {
+                self.free_iova(at);
+                Ok(false)
+            }
+            Err(hung) => {
+                // An IOMMU may go on with what was there for an instant.
+                self.quarantine(at.bytes);
+                Err(hung)
+            }
+        }
+    }
+
+    /// Takes a mapping out, waits for its flush, and gives its IOVAs back. On `Err` nothing of it is ever to be used again.
+    #[inline]
+    pub(crate) fn end_now(&self, at: Span<Iova>) -> Result<(), Hung> {
+        self.take::<true>(at, 1, at.bytes)
+    }
+
+    /// Takes out what is mapped in a range of the caller's, so many mappings of so many bytes, and flushes. Its IOVAs stay
+    /// the caller's: on `Err` they are never to be given back, and neither is the memory.
+    pub(crate) fn take_confirmed(&self, at: Span<Iova>, mappings: u64, bytes: u64) -> Result<(), Hung> {
+        self.take::<false>(at, mappings, bytes)
+    }
+
+    /// All of it goes under one pin: who attaches meanwhile publishes first and then waits for the pin, so either its entry
+    /// is installed after the tables were written, or it is among the targets that are flushed here.
+    #[inline(always)]
+    fn take<const IOVAS: bool>(&self, at: Span<Iova>, mappings: u64, bytes: u64) -> Result<(), Hung> {
+        let (pin, cpu) = self.platform.pin();
+        let layout = self.layout.read(&pin);
+        let (Some(backing), [carrier, ..]) = (&layout.only, &layout.carriers[..]) else {
+            drop(pin);
+            self.take_everywhere(at, mappings, bytes)?;
+            if IOVAS {
+                self.free_iova(at);
+            }
+            return Ok(());
+        };
+        if backing.unmap_page(at) {
+            carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
+        } else {
+            self.take_range(carrier, backing, at)?;
+        }
+        self.counters.add(&pin, cpu, &ended(mappings, bytes));
+        // SAFETY: the allocator's platform is this one.
+        if IOVAS && !unsafe { self.iova.free_pinned(&pin, cpu, at) } {
+            drop(pin);
+            self.free_iova(at);
+        }
+        Ok(())
+    }
+
+    /// Takes out more than a page, and flushes.
+    #[inline(never)]
+    fn take_range(
+        &self,
+        carrier: &Carrier<P>,
+        backing: &Arc<Backing<P>>,
+        at: Span<Iova>,
+    ) -> Result<(), Hung> {
+        let Ok(removed) = backing.unmap(&carrier.units, at) else { return Err(self.broken(at)) };
+        let flushed = carrier.flush(at, removed.tables_went);
+        removed.hung.map_or(flushed, Err).inspect_err(|_| self.quarantine(at.bytes))?;
+        self.free(removed, true);
+        Ok(())
+    }
+
+    /// The same where there are several carriers, or one is being filled.
+    #[cold]
+    fn take_everywhere(&self, at: Span<Iova>, mappings: u64, bytes: u64) -> Result<(), Hung> {
+        match self.take_out(at, ()) {
+            Ok(gather) => gather.finish()?,
+            Err(_) => return Err(self.broken(at)),
+        }
+        self.count(&ended(mappings, bytes));
+        Ok(())
+    }
+
+    pub(crate) fn count(&self, what: &[(Count, u64)]) {
+        let (pin, cpu) = self.platform.pin();
+        self.counters.add(&pin, cpu, what);
+    }
+}
