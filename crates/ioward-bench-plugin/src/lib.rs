@@ -2,9 +2,10 @@
 //!
 //! A harness that measures several implementations side by side loads a shared object, asks [`pt_bench_plugin`] and
 //! [`iova_bench_plugin`] for what is in it, and calls through the structures of [`abi`]. Behind them is what the subsystem
-//! itself calls: [`AnyTable`](ioward_pgtable::AnyTable) and [`IovaAllocator`](ioward_iova::IovaAllocator) over a
-//! [`Platform`](ioward_types::Platform), with the checks of ranges, the choice of a format at run time, and the end of the
-//! tables that an unmap took off. Nothing is left out that an address space does for one map or unmap of a table.
+//! itself calls: the code of a [`Table`](ioward_pgtable::Table) and [`IovaAllocator`](ioward_iova::IovaAllocator) over a
+//! [`Platform`](ioward_types::Platform), with the checks of ranges and the end of the tables that an unmap took off. Nothing
+//! is left out that an address space does for one map or unmap of a table: the pointer that the harness calls through stands
+//! for the one in an [`AnyTable`](ioward_pgtable::AnyTable), as it does for that of others.
 //!
 //! | module | what it holds |
 //! | --- | --- |

@@ -4,16 +4,19 @@ use crate::{
     abi::{List, Services, Tables},
     platform::{Bench, Free},
 };
-use ioward_pgtable::{AnyTable, MapCause, Options};
-use ioward_types::{Attributes, Format, Iova, PhysAddr, Span, TableConfig};
+use ioward_pgtable::{
+    Format, MapCause, Options, Table,
+    formats::{AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond},
+};
+use ioward_types::{Attributes, Iova, PhysAddr, Span, TableConfig};
 use std::{
     ffi::{CStr, c_int, c_void},
     ptr,
 };
 
 /// A table, with what a caller of the subsystem would bring to each call.
-struct Domain {
-    table: AnyTable<Bench<Free>>,
+struct Domain<F> {
+    table: Table<F, Bench<Free>>,
     /// Not a constant to the compiler: an address space is told it with each mapping.
     how: Attributes,
 }
@@ -22,11 +25,11 @@ const EINVAL: c_int = -22;
 const EEXIST: c_int = -17;
 const ENOMEM: c_int = -12;
 
-fn create(services: *const Services, sizes: u64, config: TableConfig) -> *mut c_void {
+fn create<F: Format>(services: *const Services, sizes: u64, config: TableConfig) -> *mut c_void {
     // SAFETY: the harness's services are a static.
     let services: &'static Services = unsafe { &*services };
     let config = TableConfig { page_sizes: sizes, ..config };
-    match AnyTable::with(Bench::new(services), &config, Options::default()) {
+    match Table::<F, _>::new(Bench::new(services), &config, Options::default()) {
         Ok(table) => {
             let how = std::hint::black_box(Attributes::READ_WRITE);
             Box::into_raw(Box::new(Domain { table, how })).cast()
@@ -39,16 +42,23 @@ fn create(services: *const Services, sizes: u64, config: TableConfig) -> *mut c_
 }
 
 /// # Safety
-/// `domain` comes from `create` and has not been destroyed.
+/// `domain` comes from `create` with the same format and has not been destroyed.
 #[inline(always)]
-unsafe fn of<'a>(domain: *mut c_void) -> &'a Domain {
+unsafe fn of<'a, F: Format>(domain: *mut c_void) -> &'a Domain<F> {
     // SAFETY: as promised by the caller.
-    unsafe { &*domain.cast::<Domain>() }
+    unsafe { &*domain.cast::<Domain<F>>() }
 }
 
-extern "C" fn map(domain: *mut c_void, at: u64, to: u64, size: u64, count: u64, mapped: *mut u64) -> c_int {
+extern "C" fn map<F: Format>(
+    domain: *mut c_void,
+    at: u64,
+    to: u64,
+    size: u64,
+    count: u64,
+    mapped: *mut u64,
+) -> c_int {
     // SAFETY: the harness hands in what `create` gave.
-    let domain = unsafe { of(domain) };
+    let domain = unsafe { of::<F>(domain) };
     let to = Span { start: PhysAddr(to), bytes: size.wrapping_mul(count) };
     // SAFETY: no device walks the table; the harness's threads have ranges of their own.
     if unsafe { domain.table.map_page(Iova(at), to, domain.how) } {
@@ -60,7 +70,7 @@ extern "C" fn map(domain: *mut c_void, at: u64, to: u64, size: u64, count: u64, 
 }
 
 #[inline(never)]
-fn map_range(domain: &Domain, at: u64, to: Span<PhysAddr>, mapped: *mut u64) -> c_int {
+fn map_range<F: Format>(domain: &Domain<F>, at: u64, to: Span<PhysAddr>, mapped: *mut u64) -> c_int {
     // SAFETY: as in `map`.
     match unsafe { domain.table.map(Iova(at), to, domain.how) } {
         Ok(()) => {
@@ -76,9 +86,9 @@ fn map_range(domain: &Domain, at: u64, to: Span<PhysAddr>, mapped: *mut u64) -> 
     }
 }
 
-extern "C" fn unmap(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 {
+extern "C" fn unmap<F: Format>(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 {
     // SAFETY: as in `map`.
-    let table = unsafe { &of(domain).table };
+    let table = unsafe { &of::<F>(domain).table };
     let span = Span { start: Iova(at), bytes: size.wrapping_mul(count) };
     if table.unmap_page(span) {
         return span.bytes;
@@ -87,7 +97,7 @@ extern "C" fn unmap(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 
 }
 
 #[inline(never)]
-fn unmap_range(table: &AnyTable<Bench<Free>>, span: Span<Iova>) -> u64 {
+fn unmap_range<F: Format>(table: &Table<F, Bench<Free>>, span: Span<Iova>) -> u64 {
     let Ok(gone) = table.unmap(span) else { return 0 };
     if gone.tables_went() {
         // SAFETY: they are this table's, no hardware walks it, and look-ups do not run meanwhile.
@@ -96,21 +106,21 @@ fn unmap_range(table: &AnyTable<Bench<Free>>, span: Span<Iova>) -> u64 {
     gone.bytes
 }
 
-extern "C" fn iova_to_phys(domain: *mut c_void, at: u64) -> u64 {
+extern "C" fn iova_to_phys<F: Format>(domain: *mut c_void, at: u64) -> u64 {
     // SAFETY: as in `map`.
-    unsafe { of(domain) }.table.translate(Iova(at)).map_or(0, |to| to.0)
+    unsafe { of::<F>(domain) }.table.translate_or(Iova(at), PhysAddr(0)).0
 }
 
-extern "C" fn destroy(domain: *mut c_void) {
+extern "C" fn destroy<F: Format>(domain: *mut c_void) {
     // SAFETY: the harness gives up what `create` gave.
-    let domain = unsafe { Box::from_raw(domain.cast::<Domain>()) };
+    let domain = unsafe { Box::from_raw(domain.cast::<Domain<F>>()) };
     // SAFETY: no hardware walks it.
     unsafe { domain.table.destroy() };
 }
 
 /// Four levels in every format.
 const FOUR_LEVELS: TableConfig = TableConfig {
-    format: Format::VtdSecond,
+    format: ioward_types::Format::VtdSecond,
     in_bits: 48,
     out_bits: 48,
     page_sizes: 0,
@@ -120,41 +130,49 @@ const FOUR_LEVELS: TableConfig = TableConfig {
 };
 
 macro_rules! entries {
-    ($($name:literal: $config:expr;)*) => {
+    ($($name:literal: $format:ty, $config:expr;)*) => {
         static ENTRIES: [Tables; COUNT] = [$({
             extern "C" fn create_this(services: *const Services, sizes: u64) -> *mut c_void {
-                create(services, sizes, $config)
+                create::<$format>(services, sizes, $config)
             }
-            Tables { name: concat!($name, "\0").as_ptr().cast(), create: create_this, map, unmap, iova_to_phys, destroy }
+            Tables {
+                name: concat!($name, "\0").as_ptr().cast(),
+                create: create_this,
+                map: map::<$format>,
+                unmap: unmap::<$format>,
+                iova_to_phys: iova_to_phys::<$format>,
+                destroy: destroy::<$format>,
+            }
         },)*];
         const COUNT: usize = [$($name),*].len();
     };
 }
 
-const ARM_1: TableConfig = TableConfig { format: Format::ArmStage1, ..FOUR_LEVELS };
-const ARM_2: TableConfig = TableConfig { format: Format::ArmStage2, ..FOUR_LEVELS };
-const AMD_1: TableConfig = TableConfig { format: Format::AmdV1, ..FOUR_LEVELS };
-const AMD_2: TableConfig = TableConfig { format: Format::AmdV2, ..FOUR_LEVELS };
-const VTD_1: TableConfig = TableConfig { format: Format::VtdFirst, ..FOUR_LEVELS };
-const VTD_2: TableConfig = TableConfig { format: Format::VtdSecond, ..FOUR_LEVELS };
-const RISCV_1: TableConfig = TableConfig { format: Format::RiscvFirst, ..FOUR_LEVELS };
-const RISCV_2: TableConfig = TableConfig { format: Format::RiscvSecond, in_bits: 50, ..FOUR_LEVELS };
+const ARM_1: TableConfig = TableConfig { format: ioward_types::Format::ArmStage1, ..FOUR_LEVELS };
+const ARM_2: TableConfig = TableConfig { format: ioward_types::Format::ArmStage2, ..FOUR_LEVELS };
+const AMD_1: TableConfig = TableConfig { format: ioward_types::Format::AmdV1, ..FOUR_LEVELS };
+const AMD_2: TableConfig = TableConfig { format: ioward_types::Format::AmdV2, ..FOUR_LEVELS };
+const VTD_1: TableConfig = TableConfig { format: ioward_types::Format::VtdFirst, ..FOUR_LEVELS };
+const VTD_2: TableConfig = TableConfig { format: ioward_types::Format::VtdSecond, ..FOUR_LEVELS };
+const RISCV_1: TableConfig = TableConfig { format: ioward_types::Format::RiscvFirst, ..FOUR_LEVELS };
+const RISCV_2: TableConfig =
+    TableConfig { format: ioward_types::Format::RiscvSecond, in_bits: 50, ..FOUR_LEVELS };
 
 entries! {
-    "ioward Arm stage 1": ARM_1;
-    "ioward Arm stage 2": ARM_2;
-    "ioward AMD v1": AMD_1;
-    "ioward AMD v2": AMD_2;
-    "ioward VT-d first": VTD_1;
-    "ioward VT-d second": VTD_2;
-    "ioward RISC-V first": RISCV_1;
-    "ioward RISC-V second": RISCV_2;
-    "ioward Arm 1 incoherent": TableConfig { coherent: false, ..ARM_1 };
-    "ioward VT-d 2 incoherent": TableConfig { coherent: false, ..VTD_2 };
-    "ioward Arm 1 dirty": TableConfig { dirty: true, ..ARM_1 };
-    "ioward AMD v1 dirty": TableConfig { dirty: true, ..AMD_1 };
-    "ioward VT-d 2 dirty": TableConfig { dirty: true, ..VTD_2 };
-    "ioward RISC-V 1 dirty": TableConfig { dirty: true, ..RISCV_1 };
+    "ioward Arm stage 1": ArmStage1<12>, ARM_1;
+    "ioward Arm stage 2": ArmStage2<12>, ARM_2;
+    "ioward AMD v1": AmdV1, AMD_1;
+    "ioward AMD v2": AmdV2, AMD_2;
+    "ioward VT-d first": VtdFirst, VTD_1;
+    "ioward VT-d second": VtdSecond, VTD_2;
+    "ioward RISC-V first": RiscvFirst, RISCV_1;
+    "ioward RISC-V second": RiscvSecond, RISCV_2;
+    "ioward Arm 1 incoherent": ArmStage1<12>, TableConfig { coherent: false, ..ARM_1 };
+    "ioward VT-d 2 incoherent": VtdSecond, TableConfig { coherent: false, ..VTD_2 };
+    "ioward Arm 1 dirty": ArmStage1<12>, TableConfig { dirty: true, ..ARM_1 };
+    "ioward AMD v1 dirty": AmdV1, TableConfig { dirty: true, ..AMD_1 };
+    "ioward VT-d 2 dirty": VtdSecond, TableConfig { dirty: true, ..VTD_2 };
+    "ioward RISC-V 1 dirty": RiscvFirst, TableConfig { dirty: true, ..RISCV_1 };
 }
 
 static LIST: List<Tables, { COUNT + 1 }> = {

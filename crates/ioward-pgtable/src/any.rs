@@ -8,6 +8,7 @@ use crate::{
         AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond, with_format,
     },
     mem::Mem,
+    page::Calls,
     table::Table,
     unmap::Unmapped,
     walk::{Walk, WalkError},
@@ -16,63 +17,72 @@ use core::fmt;
 use ioward_types::{Attributes, Iova, PhysAddr, Root, Span, TableConfig};
 
 macro_rules! any {
-    ($($(#[$doc:meta])* $name:ident($format:ty),)*) => {
-        /// A [`Table`] of any format: what a [`TableConfig`] says. Calls choose the format once and then run its own code.
-        #[non_exhaustive]
-        pub enum AnyTable<M> {
-            $($(#[$doc])* $name(Table<$format, M>),)*
+    ($($name:ident($format:ty),)*) => {
+        /// The table of an [`AnyTable`].
+        pub(crate) enum Form<M> {
+            $($name(Table<$format, M>),)*
         }
 
-        $(impl<M> From<Table<$format, M>> for AnyTable<M> {
+        $(impl<M> Holds<$format, M> for Form<M> {
+            #[inline(always)]
+            fn table(&self) -> Option<&Table<$format, M>> {
+                if let Self::$name(table) = self { Some(table) } else { None }
+            }
+        }
+
+        impl<M: Mem> From<Table<$format, M>> for AnyTable<M> {
             fn from(table: Table<$format, M>) -> Self {
-                Self::$name(table)
+                Self { calls: Calls::of::<$format>(), form: Form::$name(table) }
             }
         })*
     };
 }
 
+/// What may hold a table of format `F`.
+pub(crate) trait Holds<F: Format, M> {
+    /// The table, if it is of that format.
+    fn table(&self) -> Option<&Table<F, M>>;
+}
+
+/// A [`Table`] of any format: what a [`TableConfig`] says.
+///
+/// What is done for single pages goes by a pointer that was chosen when the table was made: one call, straight to the code
+/// of the format. All else chooses the format by a jump, once a call.
+pub struct AnyTable<M> {
+    pub(crate) calls: Calls<M>,
+    pub(crate) form: Form<M>,
+}
+
 any! {
-    /// Arm stage 1, 4 KiB granule.
     ArmStage1Granule4(ArmStage1<12>),
-    /// Arm stage 1, 16 KiB granule.
     ArmStage1Granule16(ArmStage1<14>),
-    /// Arm stage 1, 64 KiB granule.
     ArmStage1Granule64(ArmStage1<16>),
-    /// Arm stage 2, 4 KiB granule.
     ArmStage2Granule4(ArmStage2<12>),
-    /// Arm stage 2, 16 KiB granule.
     ArmStage2Granule16(ArmStage2<14>),
-    /// Arm stage 2, 64 KiB granule.
     ArmStage2Granule64(ArmStage2<16>),
-    /// AMD host tables.
     AmdV1(AmdV1),
-    /// AMD guest tables.
     AmdV2(AmdV2),
-    /// VT-d second stage.
     VtdSecond(VtdSecond),
-    /// VT-d first stage.
     VtdFirst(VtdFirst),
-    /// RISC-V first stage.
     RiscvFirst(RiscvFirst),
-    /// RISC-V second stage.
     RiscvSecond(RiscvSecond),
 }
 
 macro_rules! each {
     ($any:expr, $table:ident => $body:expr) => {
         match $any {
-            AnyTable::ArmStage1Granule4($table) => $body,
-            AnyTable::ArmStage1Granule16($table) => $body,
-            AnyTable::ArmStage1Granule64($table) => $body,
-            AnyTable::ArmStage2Granule4($table) => $body,
-            AnyTable::ArmStage2Granule16($table) => $body,
-            AnyTable::ArmStage2Granule64($table) => $body,
-            AnyTable::AmdV1($table) => $body,
-            AnyTable::AmdV2($table) => $body,
-            AnyTable::VtdSecond($table) => $body,
-            AnyTable::VtdFirst($table) => $body,
-            AnyTable::RiscvFirst($table) => $body,
-            AnyTable::RiscvSecond($table) => $body,
+            $crate::any::Form::ArmStage1Granule4($table) => $body,
+            $crate::any::Form::ArmStage1Granule16($table) => $body,
+            $crate::any::Form::ArmStage1Granule64($table) => $body,
+            $crate::any::Form::ArmStage2Granule4($table) => $body,
+            $crate::any::Form::ArmStage2Granule16($table) => $body,
+            $crate::any::Form::ArmStage2Granule64($table) => $body,
+            $crate::any::Form::AmdV1($table) => $body,
+            $crate::any::Form::AmdV2($table) => $body,
+            $crate::any::Form::VtdSecond($table) => $body,
+            $crate::any::Form::VtdFirst($table) => $body,
+            $crate::any::Form::RiscvFirst($table) => $body,
+            $crate::any::Form::RiscvSecond($table) => $body,
         }
     };
 }
@@ -107,22 +117,22 @@ impl<M: Mem> AnyTable<M> {
 
     /// See [`Table::root`].
     pub fn root(&self) -> Root {
-        each!(self, table => table.root())
+        each!(&self.form, table => table.root())
     }
 
     /// See [`Table::config`].
     pub fn config(&self) -> TableConfig {
-        each!(self, table => table.config())
+        each!(&self.form, table => table.config())
     }
 
     /// See [`Table::memory`].
     pub fn memory(&self) -> &M {
-        each!(self, table => table.memory())
+        each!(&self.form, table => table.memory())
     }
 
     /// See [`Table::widen`].
     pub fn widen(&self, how: Attributes) -> Attributes {
-        each!(self, table => table.widen(how))
+        each!(&self.form, table => table.widen(how))
     }
 
     /// See [`Table::map`].
@@ -132,13 +142,13 @@ impl<M: Mem> AnyTable<M> {
     #[inline]
     pub unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
         // SAFETY: as promised by the caller.
-        each!(self, table => unsafe { table.map(at, to, how) })
+        each!(&self.form, table => unsafe { table.map(at, to, how) })
     }
 
     /// See [`Table::unmap`].
     #[inline]
     pub fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
-        each!(self, table => table.unmap(span))
+        each!(&self.form, table => table.unmap(span))
     }
 
     /// See [`Table::free`].
@@ -148,28 +158,28 @@ impl<M: Mem> AnyTable<M> {
     #[inline]
     pub unsafe fn free(&self, detached: Detached) {
         // SAFETY: as promised by the caller.
-        each!(self, table => unsafe { table.free(detached) })
+        each!(&self.form, table => unsafe { table.free(detached) })
     }
 
     /// See [`Table::lookup`].
     #[inline]
     pub fn lookup(&self, at: Iova) -> Option<(PhysAddr, Attributes, u64)> {
-        each!(self, table => table.lookup(at))
+        each!(&self.form, table => table.lookup(at))
     }
 
     /// See [`Table::grow`].
     pub fn grow(&self, in_bits: u8) -> Result<Root, GrowError> {
-        each!(self, table => table.grow(in_bits))
+        each!(&self.form, table => table.grow(in_bits))
     }
 
     /// See [`Table::cut`].
     pub fn cut(&self, at: Iova) -> Result<Option<Span<Iova>>, CutError> {
-        each!(self, table => table.cut(at))
+        each!(&self.form, table => table.cut(at))
     }
 
     /// See [`Table::walk`].
     pub fn walk(&self, at: Iova) -> Result<Walk, WalkError> {
-        each!(self, table => table.walk(at))
+        each!(&self.form, table => table.walk(at))
     }
 
     /// See [`Table::harvest`].
@@ -178,12 +188,12 @@ impl<M: Mem> AnyTable<M> {
         span: Span<Iova>,
         sink: impl FnMut(Span<Iova>, Touched),
     ) -> Result<(), HarvestError> {
-        each!(self, table => table.harvest(span, sink))
+        each!(&self.form, table => table.harvest(span, sink))
     }
 
     /// See [`Table::trim`].
     pub fn trim(&mut self) -> Detached {
-        each!(self, table => table.trim())
+        each!(&mut self.form, table => table.trim())
     }
 
     /// See [`Table::destroy`].
@@ -192,12 +202,12 @@ impl<M: Mem> AnyTable<M> {
     /// As there.
     pub unsafe fn destroy(self) {
         // SAFETY: as promised by the caller.
-        each!(self, table => unsafe { table.destroy() })
+        each!(self.form, table => unsafe { table.destroy() })
     }
 }
 
 impl<M: Mem> fmt::Debug for AnyTable<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        each!(self, table => table.fmt(f))
+        each!(&self.form, table => table.fmt(f))
     }
 }

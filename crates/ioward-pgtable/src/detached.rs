@@ -2,7 +2,7 @@
 
 use crate::{
     format::Format,
-    mem::{Mem, Node},
+    mem::{BUNCH, Mem, Node},
     table::Table,
 };
 use core::fmt;
@@ -100,14 +100,22 @@ impl<F: Format, M: Mem> Table<F, M> {
         if level == 0 {
             return;
         }
-        for i in from..to {
-            let raw = node.load(&self.mem, i);
+        let row = node.row(&self.mem, 0);
+        let mut i = from;
+        while i < to {
+            // Pages are passed over by the line.
+            if to - i >= BUNCH && !(0..BUNCH).any(|ahead| F::is_link(row.load(i + ahead), level)) {
+                i += BUNCH;
+                continue;
+            }
+            let raw = row.load(i);
             if raw != 0 && F::is_link(raw, level) {
                 let child = Self::child(raw);
                 self.free_below(child, level - 1, 0, Self::ENTRIES);
                 // SAFETY: the callers promise that the tree above is out of reach, and with it this table.
                 unsafe { child.free(&self.mem, Self::TABLE_BYTES) };
             }
+            i += 1;
         }
     }
 

@@ -108,7 +108,8 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn link(to: PhysAddr, below: u32) -> u64;
     /// Where a link leads.
     fn link_target(raw: u64) -> PhysAddr;
-    /// Whether an entry of `level`, made by the engine, is a link; zero is none. It is asked at levels above zero only.
+    /// Whether an entry of `level`, made by the engine, is a link; zero is none. It is asked at levels above zero only. A
+    /// single comparison of a byte, or of a bit, is what every walk is made of.
     fn is_link(raw: u64, level: u32) -> bool;
     /// Whether an entry of `level`, made by the engine, is a leaf; zero is none. It is asked at levels above zero only.
     #[inline(always)]
@@ -127,6 +128,18 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn leaf_shift(raw: u64, level: u32) -> u32;
     /// Where the page that a leaf belongs to starts.
     fn leaf_target(raw: u64, level: u32) -> PhysAddr;
+
+    /// Where the byte at the IOVA `at` is, which this leaf of `level`, made by the engine, maps.
+    #[inline(always)]
+    fn output(raw: u64, level: u32, at: u64) -> PhysAddr {
+        PhysAddr(Self::leaf_target(raw, level).0 | at & ((1 << Self::leaf_shift(raw, level)) - 1))
+    }
+
+    /// [`Format::output`] at level zero, where that takes one comparison and the entry is not zero.
+    #[inline(always)]
+    fn output_of_granule(raw: u64, at: u64) -> Option<PhysAddr> {
+        (raw != 0).then(|| Self::output(raw, 0, at))
+    }
 
     /// What any 64 bits are in a table of `level`; for memory that the engine did not write.
     fn kind(raw: u64, level: u32) -> Kind;
@@ -150,6 +163,11 @@ pub trait Format: Sized + Send + Sync + 'static {
     /// The leaf as if hardware had not touched it, and how it had.
     fn untouched(raw: u64) -> (u64, Touched);
 }
+
+/// Said where the usual case does not come by.
+#[cold]
+#[inline(always)]
+pub(crate) fn seldom() {}
 
 /// The checks that formats share: widths within bounds, and page sizes out of a set.
 pub(crate) fn check_bounds(

@@ -35,6 +35,6 @@ impl<F: Format, M: Mem> Table<F, M> {
 impl<M: Mem> AnyTable<M> {
     /// See [`Table::next_mapped`].
     pub fn next_mapped(&self, from: Iova) -> Option<Iova> {
-        crate::any::each!(self, table => table.next_mapped(from))
+        crate::any::each!(&self.form, table => table.next_mapped(from))
     }
 }

@@ -1,58 +1,19 @@
 //! Single pages of a granule: most of what is mapped, unmapped and looked up.
 //!
-//! Walks of tables with three and four levels are written out, so that levels and shifts are constants. Whatever is not as
-//! usual, a table that lacks, an entry that is there already, a range that is none, is left to the general way, which names
-//! it.
+//! Walks of tables with three and four levels are written out, so that levels and shifts are constants; those of four
+//! without a branch that is taken, those of three after one jump. Whatever is not as usual, a table that lacks, an entry
+//! that is there already, a range that is none, is left to the general way, which names it.
 
 use crate::{
-    any::{AnyTable, each},
-    format::Format,
-    mem::Mem,
-    table::{Table, index},
+    any::{AnyTable, Form, Holds},
+    format::{Format, seldom},
+    mem::{Mem, Node},
+    table::{Table, index, root_index},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span};
 
-/// Walks down from the root to an entry that is no link, and goes on with `$found`, in which the entry's table, level, place
-/// and value have the names given and the level is a constant. `$none`: the IOVA is outside the table, or the levels are not
-/// written out.
-///
-/// With `$clean`, a link that has not been cleaned ends the walk with `$none` too: a walker that does not snoop may not see
-/// it yet.
-macro_rules! walk {
-    ($table:ident, $at:ident, $clean:literal, [$node:ident $level:ident $place:ident $raw:ident] => $found:expr, $none:expr) => {{
-        let top = $table.top();
-        'walk: {
-            // From a table, and the marks that all links to it have, one level down; or out.
-            macro_rules! step {
-                ($from:expr, $number:literal, $index:expr) => {{
-                    #[allow(non_upper_case_globals)]
-                    const $level: u32 = $number;
-                    let (($node, links), $place) = ($from, $index);
-                    let $raw = $node.load(&$table.mem, $place);
-                    if $level == 0 || !F::is_link($raw, $level) {
-                        if $clean && links & F::LINK_CLEANED == 0 {
-                            break 'walk ($none);
-                        }
-                        break 'walk ($found);
-                    }
-                    (Self::child($raw), links & $raw)
-                }};
-            }
-            let from = (top.node, u64::MAX);
-            let from = match top.level {
-                3 if $table.is_input_at(top, 3, $at) => {
-                    let from = step!(from, 3, top.index_at::<F>($at, 3));
-                    step!(from, 2, index::<F>($at, 2))
-                }
-                2 if $table.is_input_at(top, 2, $at) => step!(from, 2, top.index_at::<F>($at, 2)),
-                _ => break 'walk ($none),
-            };
-            let from = step!(from, 1, index::<F>($at, 1));
-            step!(from, 0, index::<F>($at, 0));
-            $none
-        }
-    }};
-}
+/// No format has addresses of so many bits.
+const NOWHERE: PhysAddr = PhysAddr(u64::MAX);
 
 impl<F: Format, M: Mem> Table<F, M> {
     /// Does what [`Table::map`] does, where that is a granule and takes one store. False: nothing has changed, and
@@ -71,30 +32,41 @@ impl<F: Format, M: Mem> Table<F, M> {
             return false;
         }
         let entry = F::leaf(PhysAddr(to), 0, F::GRANULE_SHIFT, attributes);
-        if !self.coherent {
-            return self.map_page_incoherent(at, entry);
+        match self.root_at(3, at) {
+            Some(root) => self.put(root, 3, at, entry),
+            None => self.put_short(at, entry),
         }
-        walk!(self, at, false, [node level place raw] => {
-            if level != 0 || raw != 0 {
-                return false;
-            }
-            node.store(&self.mem, place, entry);
-            self.mem.publish();
-            true
-        }, false)
     }
 
     #[inline(never)]
-    fn map_page_incoherent(&self, at: u64, entry: u64) -> bool {
-        walk!(self, at, true, [node level place raw] => {
-            if level != 0 || raw != 0 {
+    fn put_short(&self, at: u64, entry: u64) -> bool {
+        match (self.root_at(2, at), self.grown_root(at)) {
+            (Some(root), _) => self.put(root, 2, at, entry),
+            (_, Some(root)) => self.put(root, 3, at, entry),
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn put(&self, root: Node, level: u32, at: u64, entry: u64) -> bool {
+        if self.coherent {
+            let Some(table) = self.lowest::<false>(root, level, at) else { return false };
+            let row = table.row(&self.mem, index::<F>(at, 0));
+            if row.load(0) != 0 {
                 return false;
             }
-            node.store(&self.mem, place, entry);
-            node.clean(&self.mem, place, 1);
-            self.mem.publish();
-            true
-        }, false)
+            row.store(0, entry);
+        } else {
+            let Some(table) = self.lowest::<true>(root, level, at) else { return false };
+            let row = table.row(&self.mem, index::<F>(at, 0));
+            if row.load(0) != 0 {
+                return false;
+            }
+            row.store(0, entry);
+            table.clean(&self.mem, index::<F>(at, 0), 1);
+        }
+        self.mem.publish();
+        true
     }
 
     /// Does what [`Table::unmap`] does, where `span` is a page of a granule; no table goes then. False: nothing has changed,
@@ -105,16 +77,33 @@ impl<F: Format, M: Mem> Table<F, M> {
         if span.bytes != self.granule() || at & (self.granule() - 1) != 0 {
             return false;
         }
-        walk!(self, at, false, [node level place raw] => {
-            if level != 0 || !F::is_granule(raw) {
-                return false;
-            }
-            node.store(&self.mem, place, 0);
-            if !self.coherent {
-                node.clean(&self.mem, place, 1);
-            }
-            true
-        }, false)
+        match self.root_at(3, at) {
+            Some(root) => self.take_page(root, 3, at),
+            None => self.take_page_short(at),
+        }
+    }
+
+    #[inline(never)]
+    fn take_page_short(&self, at: u64) -> bool {
+        match (self.root_at(2, at), self.grown_root(at)) {
+            (Some(root), _) => self.take_page(root, 2, at),
+            (_, Some(root)) => self.take_page(root, 3, at),
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn take_page(&self, root: Node, level: u32, at: u64) -> bool {
+        let Some(table) = self.lowest::<false>(root, level, at) else { return false };
+        let row = table.row(&self.mem, index::<F>(at, 0));
+        if !F::is_granule(row.load(0)) {
+            return false;
+        }
+        row.store(0, 0);
+        if !self.coherent {
+            table.clean(&self.mem, index::<F>(at, 0), 1);
+        }
+        true
     }
 
     /// Where `at` leads, to the byte; `None` where nothing is mapped, or `at` is outside the table. [`Table::lookup`] tells
@@ -123,15 +112,113 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// As there, what a call that runs at the same time unmaps must not be freed meanwhile.
     #[inline(always)]
     pub fn translate(&self, at: Iova) -> Option<PhysAddr> {
-        let at = at.0;
-        walk!(self, at, false, [_node level _place raw] => {
-            if raw == 0 {
-                return None;
-            }
-            let offset = at & ((1 << F::leaf_shift(raw, level)) - 1);
-            Some(PhysAddr(F::leaf_target(raw, level).0 | offset))
-        }, self.lookup(Iova(at)).map(|(to, _, _)| to))
+        let to = self.translate_or(at, NOWHERE);
+        (to != NOWHERE).then_some(to)
     }
+
+    /// [`Table::translate`] for who has an address of his own for nowhere.
+    #[inline(always)]
+    pub fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+        match self.root_at(3, at.0) {
+            Some(root) => self.translate_from(root, 3, at.0, nowhere),
+            None => self.translate_short(at, nowhere),
+        }
+    }
+
+    #[inline(never)]
+    fn translate_short(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+        match (self.root_at(2, at.0), self.grown_root(at.0)) {
+            (Some(root), _) => self.translate_from(root, 2, at.0, nowhere),
+            (_, Some(root)) => self.translate_from(root, 3, at.0, nowhere),
+            _ => self.lookup(at).map_or(nowhere, |(to, _, _)| to),
+        }
+    }
+
+    #[inline(always)]
+    fn translate_from(&self, root: Node, level: u32, at: u64, nowhere: PhysAddr) -> PhysAddr {
+        macro_rules! below {
+            ($node:expr, $level:expr, $place:expr) => {{
+                let raw = $node.row(&self.mem, $place).load(0);
+                if !F::is_link(raw, $level) {
+                    seldom();
+                    return if raw == 0 { nowhere } else { F::output(raw, $level, at) };
+                }
+                Self::child(raw)
+            }};
+        }
+        let mut node = below!(root, level, root_index::<F>(at, level));
+        if level == 3 {
+            node = below!(node, 2, index::<F>(at, 2));
+        }
+        let node = below!(node, 1, index::<F>(at, 1));
+        let raw = node.row(&self.mem, index::<F>(at, 0)).load(0);
+        match F::output_of_granule(raw, at) {
+            Some(to) => to,
+            None if raw == 0 => nowhere,
+            None => F::output(raw, 0, at),
+        }
+    }
+
+    /// The table of smallest pages for `at`, below a root of `level`, which is 2 or 3 and a constant. None where links lack,
+    /// or pages are larger.
+    ///
+    /// With `CLEAN`, a link that has not been cleaned counts as none: a walker that does not snoop may not see it yet.
+    #[inline(always)]
+    pub(crate) fn lowest<const CLEAN: bool>(&self, root: Node, level: u32, at: u64) -> Option<Node> {
+        let node = self.follow::<CLEAN>(root, level, root_index::<F>(at, level))?;
+        let node = if level == 3 { self.follow::<CLEAN>(node, 2, index::<F>(at, 2))? } else { node };
+        self.follow::<CLEAN>(node, 1, index::<F>(at, 1))
+    }
+
+    #[inline(always)]
+    fn follow<const CLEAN: bool>(&self, node: Node, level: u32, place: usize) -> Option<Node> {
+        let raw = node.row(&self.mem, place).load(0);
+        // One comparison: not `&&`.
+        let usable = !CLEAN | (raw & F::LINK_CLEANED != 0);
+        (F::is_link(raw, level) & usable).then(|| Self::child(raw))
+    }
+}
+
+/// What is done for single pages, for one format.
+pub(crate) struct Calls<M> {
+    map: unsafe fn(&Form<M>, Iova, Span<PhysAddr>, Attributes) -> bool,
+    unmap: fn(&Form<M>, Span<Iova>) -> bool,
+    translate: fn(&Form<M>, Iova, PhysAddr) -> PhysAddr,
+}
+
+impl<M: Mem> Calls<M> {
+    pub(crate) fn of<F: Format>() -> Self
+    where
+        Form<M>: Holds<F, M>,
+    {
+        Self { map: map::<F, M>, unmap: unmap::<F, M>, translate: translate::<F, M> }
+    }
+}
+
+// A table is of the format whose functions it was made with; were it not, the general way does it.
+
+/// # Safety
+/// As [`Table::map_page`].
+unsafe fn map<F: Format, M: Mem>(form: &Form<M>, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool
+where
+    Form<M>: Holds<F, M>,
+{
+    // SAFETY: as promised by the caller.
+    form.table().is_some_and(|table| unsafe { table.map_page(at, to, how) })
+}
+
+fn unmap<F: Format, M: Mem>(form: &Form<M>, span: Span<Iova>) -> bool
+where
+    Form<M>: Holds<F, M>,
+{
+    form.table().is_some_and(|table| table.unmap_page(span))
+}
+
+fn translate<F: Format, M: Mem>(form: &Form<M>, at: Iova, nowhere: PhysAddr) -> PhysAddr
+where
+    Form<M>: Holds<F, M>,
+{
+    form.table().map_or(nowhere, |table| table.translate_or(at, nowhere))
 }
 
 impl<M: Mem> AnyTable<M> {
@@ -142,18 +229,25 @@ impl<M: Mem> AnyTable<M> {
     #[inline(always)]
     pub unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
         // SAFETY: as promised by the caller.
-        each!(self, table => unsafe { table.map_page(at, to, how) })
+        unsafe { (self.calls.map)(&self.form, at, to, how) }
     }
 
     /// See [`Table::unmap_page`].
     #[inline(always)]
     pub fn unmap_page(&self, span: Span<Iova>) -> bool {
-        each!(self, table => table.unmap_page(span))
+        (self.calls.unmap)(&self.form, span)
     }
 
     /// See [`Table::translate`].
     #[inline(always)]
     pub fn translate(&self, at: Iova) -> Option<PhysAddr> {
-        each!(self, table => table.translate(at))
+        let to = self.translate_or(at, NOWHERE);
+        (to != NOWHERE).then_some(to)
+    }
+
+    /// See [`Table::translate_or`].
+    #[inline(always)]
+    pub fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+        (self.calls.translate)(&self.form, at, nowhere)
     }
 }

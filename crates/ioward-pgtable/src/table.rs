@@ -18,16 +18,16 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 /// may still walk them: see [`Table::destroy`].
 pub struct Table<F, M> {
     pub(crate) mem: M,
-    /// A [`Top`], packed: only [`Table::grow`] changes it.
+    /// Of a format that grows: a [`Top`], packed, which [`Table::grow`] changes.
     top: AtomicU64,
+    /// What the table was made with; the root of all other formats stays.
+    first: Top,
     /// Leaf sizes, in bytes, as a set.
     pub(crate) sizes: u64,
     out_bits: u8,
-    /// Of a table that cannot grow: what is added to an IOVA, so that those of the table are at or below `last_input`. Zero,
-    /// or half the range where both halves are meant.
-    input_bias: u64,
-    /// See `input_bias`.
-    last_input: u64,
+    /// The first number above the IOVAs that `first` translates, or above those of the lower half, where it has three levels,
+    /// and where it has four; zero where it has others, and for good before another root is put above it.
+    input_ends: [AtomicU64; 2],
     /// The physical address of the last granule that an entry can lead to.
     pub(crate) last_output: u64,
     /// The bits of leaves for RAM that nobody fetches from, by whether they may be read, written, and are coherent; zero where
@@ -40,7 +40,7 @@ pub struct Table<F, M> {
 }
 
 /// What a walk starts with, in registers.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Top {
     pub(crate) node: Node,
     /// Level of the root.
@@ -71,20 +71,18 @@ pub(crate) fn index<F: Format>(at: u64, level: u32) -> usize {
     (at >> F::entry_shift(level)) as usize & ((1 << F::INDEX_BITS) - 1)
 }
 
+/// Where an entry for `at` stands in a root of `level`, for an input of the table that is in no upper half.
+#[inline(always)]
+pub(crate) fn root_index<F: Format>(at: u64, level: u32) -> usize {
+    (at >> F::entry_shift(level)) as usize
+}
+
 impl Top {
     /// Where the root's entry for `at` stands.
     #[inline(always)]
     pub(crate) fn index<F: Format>(self, at: u64) -> usize {
         // A root may have more entries than other tables, or fewer; the width says.
         ((at & self.in_mask()) >> F::entry_shift(self.level)) as usize
-    }
-
-    /// As [`Top::index`], of a root that is known to be of `level`, for an input of the table.
-    #[inline(always)]
-    pub(crate) fn index_at<F: Format>(self, at: u64, level: u32) -> usize {
-        let index = (at >> F::entry_shift(level)) as usize;
-        // Other inputs have no bits above those that the root translates.
-        if F::SIGN_EXTENDED { index & ((1 << F::INDEX_BITS) - 1) } else { index }
     }
 
     /// The page sizes that levels up to the root's can have, as a set: a table may be narrower than its largest page, or
@@ -120,6 +118,7 @@ impl<F: Format, M: Mem> Table<F, M> {
         mem.publish();
         let rules = Rules { dirty: config.dirty, no_execute: options.no_execute, snoop: config.snoop };
         let both_halves = F::SIGN_EXTENDED && u32::from(config.in_bits) == F::entry_shift(shape.levels);
+        let packed = Top::pack(root.phys(), config.in_bits, shape.levels);
         let mut leaf_bits = [0; 8];
         for (index, bits) in leaf_bits.iter_mut().enumerate() {
             let [read, write, coherent] = [0, 1, 2].map(|bit| index >> bit & 1 != 0);
@@ -129,10 +128,13 @@ impl<F: Format, M: Mem> Table<F, M> {
         Ok(Self {
             mem,
             leaf_bits,
-            input_bias: if both_halves { 1 << (config.in_bits - 1) } else { 0 },
-            last_input: u64::MAX >> (64 - config.in_bits),
+            input_ends: [3, 4].map(|levels| {
+                let bits = config.in_bits - u8::from(both_halves);
+                AtomicU64::new(if shape.levels == levels { 1 << bits } else { 0 })
+            }),
             last_output: (1 << config.out_bits) - (1 << F::GRANULE_SHIFT),
-            top: AtomicU64::new(Top::pack(root.phys(), config.in_bits, shape.levels)),
+            top: AtomicU64::new(packed),
+            first: Top::unpack(packed),
             sizes: config.page_sizes,
             out_bits: config.out_bits,
             coherent: config.coherent,
@@ -158,7 +160,25 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     #[inline(always)]
     pub(crate) fn top(&self) -> Top {
-        Top::unpack(self.top.load(Ordering::Acquire))
+        if F::GROWS { Top::unpack(self.top.load(Ordering::Acquire)) } else { self.first }
+    }
+
+    /// The root that the table was made with, where it is of `level`, which is 2 or 3 and a constant, and translates `at`. An
+    /// upper half is left out, and so is all of a table that has grown.
+    #[inline(always)]
+    pub(crate) fn root_at(&self, level: u32, at: u64) -> Option<Node> {
+        // Relaxed: who finds a number that was there before a grow has a root that is a table yet. It goes only by an unmap
+        // that covers all of it, whose caller has seen the grow and of whom later users of the range know.
+        let end = self.input_ends[level as usize - 2].load(Ordering::Relaxed);
+        (at < end).then_some(self.first.node)
+    }
+
+    /// The root of a table that has grown to four levels and as many bits as they translate, where it translates `at`.
+    #[inline(always)]
+    pub(crate) fn grown_root(&self, at: u64) -> Option<Node> {
+        let full = F::entry_shift(4);
+        let top = self.top();
+        (F::GROWS && top.level == 3 && u32::from(top.in_bits) == full && at >> full == 0).then_some(top.node)
     }
 
     /// Where hardware starts walking. It changes by [`Table::grow`] alone.
@@ -236,19 +256,6 @@ impl<F: Format, M: Mem> Table<F, M> {
         at & !top.in_mask() == 0
     }
 
-    /// Whether `at` is an IOVA of a table of `level + 1` levels, `level` being a constant. False may be wrong for a table that
-    /// can grow.
-    #[inline(always)]
-    pub(crate) fn is_input_at(&self, top: Top, level: u32, at: u64) -> bool {
-        if F::GROWS {
-            // As many bits as the levels have is what most tables have; others go the general way.
-            let full = F::entry_shift(level + 1);
-            return u32::from(top.in_bits) == full && at >> full == 0;
-        }
-        let biased = if F::SIGN_EXTENDED { at.wrapping_add(self.input_bias) } else { at };
-        biased <= self.last_input
-    }
-
     #[inline(always)]
     pub(crate) fn check_input(&self, top: Top, at: Iova, bytes: u64) -> Result<(), RangeError> {
         let last = at.0.wrapping_add(bytes.wrapping_sub(1));
@@ -321,6 +328,9 @@ impl<F: Format, M: Mem> Table<F, M> {
                 level += 1;
             }
             let new = Top::pack(node.phys(), in_bits, levels);
+            if levels > top.level + 1 {
+                self.input_ends.iter().for_each(|end| end.store(0, Ordering::Relaxed));
+            }
             if self.top.compare_exchange(packed, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 // Somebody else grew it; whether far enough, the next round sees.
                 self.drop_roots(node, level, top);
@@ -366,7 +376,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 
 impl<F: Format, M> fmt::Debug for Table<F, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let top = Top::unpack(self.top.load(Ordering::Acquire));
+        let top = if F::GROWS { Top::unpack(self.top.load(Ordering::Acquire)) } else { self.first };
         write!(f, "Table({}, root {}, {} levels)", F::FORMAT, top.node.phys(), top.level + 1)
     }
 }

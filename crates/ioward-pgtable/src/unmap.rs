@@ -4,7 +4,7 @@ use crate::{
     detached::Detached,
     error::UnmapError,
     format::Format,
-    mem::{BUNCH, Mem, Node},
+    mem::{BUNCH, Mem, Node, Row},
     table::{Table, Top, index},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span};
@@ -46,6 +46,9 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// [`Table::unmap`] for whatever there is. Apart, so that a granule costs no more than what it needs.
     #[inline(never)]
     fn unmap_range(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+        if let Some(bytes) = self.unmap_run(span) {
+            return Ok(Unmapped { bytes, detached: Detached::none::<F>() });
+        }
         let top = self.top();
         self.check_input(top, span.start, span.bytes)?;
         // Just one page, of one entry.
@@ -64,6 +67,65 @@ impl<F: Format, M: Mem> Table<F, M> {
         let mut detached = Detached::none::<F>();
         let bytes = self.take::<true>(top, span, &mut detached);
         Ok(Unmapped { bytes, detached })
+    }
+
+    /// [`Table::unmap`] for a part of one table of smallest pages, below a root of four levels. None: nothing has changed.
+    #[inline(always)]
+    fn unmap_run(&self, span: Span<Iova>) -> Option<u64> {
+        let (at, bytes, table) = (span.start.0, span.bytes, 1 << F::entry_shift(1));
+        // All of a table goes with the table, and nothing is nothing.
+        let apart = (1..table).contains(&bytes) && (at & (table - 1)) + bytes <= table;
+        if !apart || (at | bytes) & (self.granule() - 1) != 0 {
+            return None;
+        }
+        let node = self.lowest::<false>(self.root_at(3, at)?, 3, at)?;
+        let first = index::<F>(at, 0);
+        let end = first + (bytes >> F::GRANULE_SHIFT) as usize;
+        // Sets are in line with their size: one that reaches over an end has an entry there.
+        let row = node.row(&self.mem, 0);
+        let stands_alone = |raw: u64| raw == 0 || F::is_granule(raw);
+        if !(stands_alone(row.load(first)) && stands_alone(row.load(end - 1))) {
+            return None;
+        }
+        Some(self.clear(node, first, end) << F::GRANULE_SHIFT)
+    }
+
+    /// Clears entries from `i` on as long as they are `such`, and tells where that ends: at `end` at the latest.
+    #[inline(always)]
+    fn clear_while(row: Row<'_, M>, mut i: usize, end: usize, such: impl Fn(u64) -> bool) -> usize {
+        while end - i >= BUNCH {
+            for ahead in 0..BUNCH {
+                if !such(row.load(i + ahead)) {
+                    return i + ahead;
+                }
+                row.store(i + ahead, 0);
+            }
+            i += BUNCH;
+        }
+        while i < end && such(row.load(i)) {
+            row.store(i, 0);
+            i += 1;
+        }
+        i
+    }
+
+    /// Takes leaves off a table of the lowest level, entries `first..end`, and tells how many there were.
+    #[inline(always)]
+    fn clear(&self, node: Node, first: usize, end: usize) -> u64 {
+        let (mut i, mut count) = (first, 0);
+        let (mut dirty_first, mut dirty_end) = (end, first);
+        while i < end {
+            let stopped = Self::clear_while(node.row(&self.mem, 0), i, end, |raw| raw != 0);
+            if stopped != i {
+                count += (stopped - i) as u64;
+                (dirty_first, dirty_end) = (dirty_first.min(i), stopped);
+            }
+            i = stopped + 1;
+        }
+        if !self.coherent && count != 0 {
+            node.clean(&self.mem, dirty_first, dirty_end - dirty_first);
+        }
+        count
     }
 
     /// Takes off leaves alone.
@@ -180,38 +242,13 @@ impl<F: Format, M: Mem> Table<F, M> {
         let table = F::entry_shift(1);
         let passed = ((1u64 << table) - (at & ((1 << table) - 1))).min(left);
         let end = place + (passed >> F::GRANULE_SHIFT) as usize;
-        let mut count = 0;
-        let (mut first, mut last) = (end, place);
-        let row = node.row(&self.mem, 0);
-        let mut i = place;
-        while i < end {
-            if end - i >= BUNCH && (i..i + BUNCH).all(|i| row.load(i) != 0) {
-                (i..i + BUNCH).for_each(|i| row.store(i, 0));
-                if !self.coherent {
-                    (first, last) = (first.min(i), i + BUNCH - 1);
-                }
-                count += BUNCH as u64;
-                i += BUNCH;
-                continue;
-            }
-            if row.load(i) != 0 {
-                row.store(i, 0);
-                count += 1;
-                if !self.coherent {
-                    (first, last) = (first.min(i), i);
-                }
-            }
-            i += 1;
-        }
-        if !self.coherent && count != 0 {
-            node.clean(&self.mem, first, last + 1 - first);
-        }
-        *taken += count << F::GRANULE_SHIFT;
+        *taken += self.clear(node, place, end) << F::GRANULE_SHIFT;
         passed
     }
 
-    /// Takes entries from `place` on, in a table above the lowest level, until the table or the range ends, or a table is met that goes only in part. Tells
-    /// how many bytes it has passed: at least one entry's, since the first entry is known to be none of those.
+    /// Takes entries from `place` on, in a table above the lowest level, until the table or the range ends, or a table is met
+    /// that goes only in part. Tells how many bytes it has passed: at least one entry's, since the first entry is known to
+    /// be none of those.
     #[allow(clippy::too_many_arguments)]
     #[inline(always)]
     fn take_run<const DETACH: bool>(
@@ -234,18 +271,17 @@ impl<F: Format, M: Mem> Table<F, M> {
         let (mut dirty_first, mut dirty_end) = (usize::MAX, 0);
         let row = node.row(&self.mem, 0);
         while passed < to_end {
-            // Pages alone, entered at the start of one: a line of them at a time.
-            if (to_end - passed) >> shift >= BUNCH as u64
-                && (at.wrapping_add(passed)) & (bytes - 1) == 0
-                && (i..i + BUNCH).all(|i| F::is_leaf(row.load(i), level))
-            {
-                (i..i + BUNCH).for_each(|i| row.store(i, 0));
-                *taken += (BUNCH as u64) << shift;
-                dirty_first = dirty_first.min(i);
-                i += BUNCH;
-                dirty_end = i;
-                passed += (BUNCH as u64) << shift;
-                continue;
+            // Pages alone, entered at the start of one.
+            if at.wrapping_add(passed) & (bytes - 1) == 0 {
+                let end = i + ((to_end - passed) >> shift) as usize;
+                let stopped = Self::clear_while(row, i, end, |raw| F::is_leaf(raw, level));
+                if stopped != i {
+                    (dirty_first, dirty_end) = (dirty_first.min(i), stopped);
+                    *taken += ((stopped - i) as u64) << shift;
+                    passed += ((stopped - i) as u64) << shift;
+                    i = stopped;
+                    continue;
+                }
             }
             let here = at.wrapping_add(passed);
             let raw = node.load(&self.mem, i);

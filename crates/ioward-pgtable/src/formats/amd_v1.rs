@@ -2,7 +2,7 @@
 
 use crate::{
     error::ConfigError,
-    format::{Format, Kind, Options, Rules, Touched, check_bounds},
+    format::{Format, Kind, Options, Rules, Touched, check_bounds, seldom},
 };
 use ioward_spec::amdvi::entries::v1;
 use ioward_types::{Attributes, PhysAddr, TableConfig};
@@ -18,8 +18,10 @@ pub struct AmdV1;
 
 /// An ignored bit of a PTE (Table 17: bits 4:1): remembers [`Attributes::mmio`].
 const MMIO: u64 = 1 << 1;
+/// An ignored bit of PDEs and PTEs (Tables 17 and 18: bits 4:1): tells the engine's links from its leaves.
+const IS_LINK: u64 = 1 << 2;
 /// Links allow what their leaves allow.
-const LINK: u64 = v1::PR.mask() | v1::IR.mask() | v1::IW.mask();
+const LINK: u64 = v1::PR.mask() | v1::IR.mask() | v1::IW.mask() | IS_LINK;
 
 impl Format for AmdV1 {
     const FORMAT: ioward_types::Format = ioward_types::Format::AmdV1;
@@ -51,8 +53,7 @@ impl Format for AmdV1 {
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        // Next level 0 and 7 are the leaves.
-        v1::NEXT_LEVEL.of(raw.wrapping_add(v1::NEXT_LEVEL.put(1))) > 1
+        raw & IS_LINK != 0
     }
 
     #[inline(always)]
@@ -75,6 +76,16 @@ impl Format for AmdV1 {
     fn leaf_target(raw: u64, level: u32) -> PhysAddr {
         let shift = Self::leaf_shift(raw, level).min(52);
         PhysAddr(v1::ADDRESS.in_place(raw) & !((1 << shift) - 1))
+    }
+
+    #[inline(always)]
+    fn output(raw: u64, level: u32, at: u64) -> PhysAddr {
+        if v1::NEXT_LEVEL.in_place(raw) != 0 {
+            seldom();
+            return PhysAddr(Self::leaf_target(raw, level).0 | at & ((1 << sized_shift(raw).min(52)) - 1));
+        }
+        // A page is aligned to its size.
+        PhysAddr(v1::ADDRESS.in_place(raw) | at & ((1 << Self::entry_shift(level)) - 1))
     }
 
     fn kind(raw: u64, level: u32) -> Kind {
@@ -174,8 +185,8 @@ mod tests {
         assert_eq!(AmdV1::leaf(PhysAddr(0x8000), 0, 14, how), 0x7000_0000_0000_9e01);
         assert_eq!(AmdV1::leaf(PhysAddr(0x10_0000), 0, 20, how), 0x7000_0000_0017_fe01);
         // Table 18: next level 1 to 6.
-        assert_eq!(AmdV1::link(PhysAddr(0xabc_d000), 0), 0x6000_0000_0abc_d201);
-        assert_eq!(AmdV1::link(PhysAddr(0xabc_d000), 4), 0x6000_0000_0abc_da01);
+        assert_eq!(AmdV1::link(PhysAddr(0xabc_d000), 0), 0x6000_0000_0abc_d205);
+        assert_eq!(AmdV1::link(PhysAddr(0xabc_d000), 4), 0x6000_0000_0abc_da05);
     }
 
     #[test]
@@ -208,8 +219,16 @@ mod tests {
 
     #[test]
     fn links_are_told_from_leaves() {
-        for next in 0..8u64 {
-            assert_eq!(AmdV1::is_link(1 | next << 9, 3), (1..7).contains(&next));
+        let how = AmdV1::encode(Attributes { mmio: true, ..Attributes::READ_WRITE }, &RULES).unwrap();
+        for level in 1..6 {
+            let own = AmdV1::entry_shift(level);
+            let link = AmdV1::link(PhysAddr(0xabc_d000), level - 1);
+            assert!(AmdV1::is_link(link, level) && !AmdV1::is_leaf(link, level));
+            for shift in [own, own + 4] {
+                let leaf = AmdV1::leaf(PhysAddr(0), level, shift.min(51), how | v1::A.mask() | v1::D.mask());
+                assert!(!AmdV1::is_link(leaf, level) && AmdV1::is_leaf(leaf, level));
+            }
         }
+        assert!(!AmdV1::is_link(0, 1) && !AmdV1::is_leaf(0, 1));
     }
 }

@@ -125,6 +125,13 @@ impl<const STAGE: u8, const SHIFT: u32> Format for Arm<STAGE, SHIFT> {
         PhysAddr(Self::target(raw, Self::entry_shift(level)).0 & !((1 << page) - 1))
     }
 
+    #[inline(always)]
+    fn output(raw: u64, level: u32, at: u64) -> PhysAddr {
+        // Each entry of a set has its own address, so that sets need not be told from single entries.
+        let own = Self::entry_shift(level);
+        PhysAddr(Self::target(raw, own).0 | at & ((1 << own) - 1))
+    }
+
     fn kind(raw: u64, level: u32) -> Kind {
         if raw & lpae::VALID.mask() == 0 {
             return Kind::Absent;

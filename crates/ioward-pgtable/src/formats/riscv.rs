@@ -2,7 +2,7 @@
 
 use crate::{
     error::ConfigError,
-    format::{Format, Kind, Options, Rules, Shape, Touched, check_bounds},
+    format::{Format, Kind, Options, Rules, Shape, Touched, check_bounds, seldom},
 };
 use ioward_spec::riscv::paging as pte;
 use ioward_types::{Attributes, PhysAddr, TableConfig};
@@ -84,11 +84,13 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
     }
     #[inline(always)]
     fn link_target(raw: u64) -> PhysAddr {
-        PhysAddr(address(raw))
+        // Links have nothing above the page's number.
+        PhysAddr((raw << (pte::PAGE_SHIFT - pte::PPN.low as u32)) & !0xfff)
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        raw & (RIGHTS | pte::V.mask()) == pte::V.mask()
+        // The mark of a clean is above the lowest byte, and a leaf has rights there.
+        raw as u8 == pte::V.mask() as u8
     }
     #[inline(always)]
     fn is_leaf(raw: u64, _: u32) -> bool {
@@ -114,6 +116,28 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
     #[inline(always)]
     fn leaf_target(raw: u64, level: u32) -> PhysAddr {
         PhysAddr(address(raw) & !((1 << Self::leaf_shift(raw, level)) - 1))
+    }
+
+    #[inline(always)]
+    fn output(raw: u64, level: u32, at: u64) -> PhysAddr {
+        // Sets are of smallest pages.
+        if level == 0 && raw & pte::N.mask() != 0 {
+            seldom();
+            let set = (1 << pte::NAPOT_64K_SHIFT) - 1;
+            return PhysAddr(address(raw) & !set | at & set);
+        }
+        // A page is aligned to its size.
+        PhysAddr(address(raw) | at & ((1 << Self::entry_shift(level)) - 1))
+    }
+
+    #[inline(always)]
+    fn output_of_granule(raw: u64, at: u64) -> Option<PhysAddr> {
+        // Bit 63 is N.
+        if raw as i64 <= 0 {
+            seldom();
+            return None;
+        }
+        Some(PhysAddr(address(raw) | at & ((1 << Self::GRANULE_SHIFT) - 1)))
     }
 
     fn kind(raw: u64, level: u32) -> Kind {

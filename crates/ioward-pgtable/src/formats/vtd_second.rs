@@ -59,7 +59,8 @@ impl Format for VtdSecond {
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        raw & (second::PS.mask() | LINK) == LINK
+        // Hardware marks access above the lowest byte, and a leaf has its size there.
+        raw as u8 == LINK as u8
     }
     #[inline(always)]
     fn is_leaf(raw: u64, _: u32) -> bool {

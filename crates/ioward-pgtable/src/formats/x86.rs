@@ -89,7 +89,8 @@ impl<const VTD: bool> Format for X86<VTD> {
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
-        raw & (v2::PS.mask() | v2::P.mask()) == v2::P.mask()
+        // Links are made accessed, so that hardware changes nothing in the lowest byte; a leaf has its size there.
+        raw as u8 == LINK as u8
     }
     #[inline(always)]
     fn is_leaf(raw: u64, _: u32) -> bool {

@@ -228,8 +228,8 @@ fn of_links() {
         (ArmStage1, ARM_4K, 0x0000_ffff_ffff_f000, 0x3),
         (ArmStage2, ARM_16K, 0x0000_ffff_ffff_f000, 0x3),
         (ArmStage2, ARM_64K, 0x0000_ffff_ffff_f000, 0x3),
-        // IW, IR, next level 5 below a root of level 6.
-        (AmdV1, POWERS, 0x000f_ffff_ffff_f000, 0x6000_0000_0000_0a01),
+        // IW, IR, next level 5 below a root of level 6; bit 2 is ignored, and the engine's.
+        (AmdV1, POWERS, 0x000f_ffff_ffff_f000, 0x6000_0000_0000_0a05),
         // A, U/S, R/W, P.
         (AmdV2, PLAIN, 0x000f_ffff_ffff_f000, 0x27),
         (VtdFirst, PLAIN, 0x000f_ffff_ffff_f000, 0x27),
