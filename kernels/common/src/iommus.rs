@@ -8,10 +8,18 @@ use alloc::{
     vec::Vec,
 };
 use core::ptr::NonNull;
+#[cfg(feature = "amdvi")]
+use ioward::drivers::amdvi;
+#[cfg(feature = "riscv")]
+use ioward::drivers::riscv;
+#[cfg(feature = "smmuv3")]
+use ioward::drivers::smmuv3;
+#[cfg(feature = "vtd")]
+use ioward::drivers::vtd;
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
-    drivers::{BringUp, amdvi, riscv, smmuv3, virtio, vtd},
+    drivers::{BringUp, virtio},
     pci::Bdf,
     types::{MmioPtr, PhysAddr, Span},
 };
@@ -63,17 +71,20 @@ pub unsafe fn take_over(
             pci.bus_master(Bdf::of_requester(0, function.requester), true);
         }
         let driver: Arc<dyn Driver> = match &unit.kind {
+            #[cfg(feature = "smmuv3")]
             UnitKind::SmmuV3(firmware) => {
                 let config = smmuv3::Config { firmware: *firmware, ..Default::default() };
                 let smmu = smmuv3::SmmuV3::bring_up(unit.id, registers()?, &config, &Kernel, state);
                 Arc::new(smmu.map_err(|why| format!("{}: {why}", unit.name))?)
             }
+            #[cfg(feature = "amdvi")]
             UnitKind::AmdVi(described) => {
                 let mut config = amdvi::Config::new(*described, u16::MAX);
                 config.interrupts = wishes.interrupts;
                 let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
+            #[cfg(feature = "vtd")]
             UnitKind::VtD(described) => {
                 let mut config = vtd::Config::new(*described);
                 if wishes.interrupts {
@@ -82,6 +93,7 @@ pub unsafe fn take_over(
                 let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(vtd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
+            #[cfg(feature = "riscv")]
             UnitKind::RiscV(firmware) => {
                 let config = riscv::Config { firmware: *firmware, last_source: 0xffff, ..Default::default() };
                 let riscv = riscv::RiscVIommu::bring_up(unit.id, registers()?, &config, &Kernel, state);
@@ -96,7 +108,7 @@ pub unsafe fn take_over(
                 let iommu = virtio::VirtioIommu::bring_up(unit.id, transport, settings, &Kernel);
                 Arc::new(iommu.map_err(|why| format!("{}: {why}", unit.name))?)
             }
-            kind => return Err(format!("{}: {kind} is not supported", unit.name)),
+            kind => return Err(format!("{}: this kernel has no driver for {kind}", unit.name)),
         };
         drivers.push(driver);
     }
