@@ -104,30 +104,45 @@ pub fn build(arch: Arch, profile: Profile) -> Result<PathBuf, String> {
     build_program(arch, &format!("kernel-{}", arch.name()), profile)
 }
 
+/// Builds what kernels share for several architectures at once: one build of many crates keeps every processor busy, several
+/// builds one after the other do not. An error is told by the build that follows.
+pub fn build_shared(archs: &[Arch], profile: Profile) {
+    let (own, other): (Vec<Arch>, Vec<Arch>) =
+        archs.iter().partition(|arch| matches!(toolchain(**arch), Ok(Toolchain::Rustup)));
+    for archs in [own, other].iter().filter(|archs| archs.len() > 1) {
+        let _ = compile(archs, "kernel", profile);
+    }
+}
+
 /// Builds a program of the kernels' workspace and tells where it is.
 pub fn build_program(arch: Arch, name: &str, profile: Profile) -> Result<PathBuf, String> {
-    let args = ["build", "--profile", profile.name(), "-p", name, "--target", arch.triple()];
+    compile(&[arch], name, profile)?;
+    let kernel = target().join("kernels").join(arch.triple()).join(profile.name()).join(name);
+    if kernel.exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
+}
+
+/// Compiles a package of the kernels' workspace for architectures that one compiler serves.
+fn compile(archs: &[Arch], package: &str, profile: Profile) -> Result<(), String> {
+    let Some(first) = archs.first() else { return Ok(()) };
     let mut flags = vec!["-Crelocation-model=static".to_owned()];
-    let mut command = match toolchain(arch)? {
-        Toolchain::Rustup => {
-            let mut command = cargo();
-            command.args(args);
-            command
-        }
+    let (mut command, builds) = match toolchain(*first)? {
+        Toolchain::Rustup => (cargo(), None),
         Toolchain::BuildsCore { cargo, rustc } => {
             let linker = linker().ok_or("ld.lld is missing")?;
             flags.extend([format!("-Clinker={linker}"), "-Clinker-flavor=ld.lld".to_owned()]);
-            let mut command = Command::new(cargo);
-            command.args(args);
-            builds_core(&mut command, rustc);
-            command
+            (Command::new(cargo), Some(rustc))
         }
     };
+    command.args(["build", "--profile", profile.name(), "-p", package]);
+    for arch in archs {
+        command.args(["--target", arch.triple()]);
+    }
+    if let Some(rustc) = builds {
+        builds_core(&mut command, rustc);
+    }
     in_kernels(&mut command);
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
-    show(&mut command)?;
-    let kernel = target().join("kernels").join(arch.triple()).join(profile.name()).join(name);
-    if kernel.exists() { Ok(kernel) } else { Err(format!("{} was not built", kernel.display())) }
+    show(&mut command)
 }
 
 /// Whether clippy is beside the compiler for an architecture.
@@ -143,6 +158,8 @@ pub fn has_clippy(arch: Arch) -> bool {
 fn builds_core(command: &mut Command, rustc: PathBuf) {
     command.arg("-Zbuild-std=core,alloc");
     command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1").env_remove("RUSTUP_TOOLCHAIN");
+    // `core` of one version is built by the compiler of that version: what later ones will say of it is not ours to mend.
+    command.env("CARGO_FUTURE_INCOMPAT_REPORT_FREQUENCY", "never");
 }
 
 fn in_kernels(command: &mut Command) {

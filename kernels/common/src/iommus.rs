@@ -8,14 +8,12 @@ use alloc::{
     vec::Vec,
 };
 use core::ptr::NonNull;
-#[cfg(feature = "amdvi")]
-use ioward::drivers::amdvi;
-#[cfg(feature = "riscv")]
+#[cfg(target_arch = "riscv64")]
 use ioward::drivers::riscv;
-#[cfg(feature = "smmuv3")]
+#[cfg(target_arch = "aarch64")]
 use ioward::drivers::smmuv3;
-#[cfg(feature = "vtd")]
-use ioward::drivers::vtd;
+#[cfg(target_arch = "x86_64")]
+use ioward::drivers::{amdvi, vtd};
 use ioward::{
     core::driver::Driver,
     discover::{Machine, UnitKind},
@@ -71,20 +69,20 @@ pub unsafe fn take_over(
             pci.bus_master(Bdf::of_requester(0, function.requester), true);
         }
         let driver: Arc<dyn Driver> = match &unit.kind {
-            #[cfg(feature = "smmuv3")]
+            #[cfg(target_arch = "aarch64")]
             UnitKind::SmmuV3(firmware) => {
                 let config = smmuv3::Config { firmware: *firmware, ..Default::default() };
                 let smmu = smmuv3::SmmuV3::bring_up(unit.id, registers()?, &config, &Kernel, state);
                 Arc::new(smmu.map_err(|why| format!("{}: {why}", unit.name))?)
             }
-            #[cfg(feature = "amdvi")]
+            #[cfg(target_arch = "x86_64")]
             UnitKind::AmdVi(described) => {
                 let mut config = amdvi::Config::new(*described, u16::MAX);
                 config.interrupts = wishes.interrupts;
                 let amd = amdvi::AmdVi::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(amd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
-            #[cfg(feature = "vtd")]
+            #[cfg(target_arch = "x86_64")]
             UnitKind::VtD(described) => {
                 let mut config = vtd::Config::new(*described);
                 if wishes.interrupts {
@@ -93,7 +91,7 @@ pub unsafe fn take_over(
                 let vtd = vtd::VtD::bring_up(unit.id, registers()?, config, &Kernel, state);
                 Arc::new(vtd.map_err(|why| format!("{}: {why}", unit.name))?)
             }
-            #[cfg(feature = "riscv")]
+            #[cfg(target_arch = "riscv64")]
             UnitKind::RiscV(firmware) => {
                 let config = riscv::Config { firmware: *firmware, last_source: 0xffff, ..Default::default() };
                 let riscv = riscv::RiscVIommu::bring_up(unit.id, registers()?, &config, &Kernel, state);

@@ -48,8 +48,11 @@ pub fn run(tally: &mut Tally, filter: &str) {
     if let Err(error) = fs::create_dir_all(&folder) {
         return tally.fail(format!("{}: {error}", folder.display()));
     }
+    let archs: Vec<Arch> =
+        Arch::ALL.into_iter().filter(|arch| chosen.iter().any(|machine| machine.arch == *arch)).collect();
+    kernels::build_shared(&archs, Profile::Qemu);
     let mut kernels: Vec<(Arch, Option<PathBuf>)> = Vec::new();
-    for arch in Arch::ALL.into_iter().filter(|arch| chosen.iter().any(|machine| machine.arch == *arch)) {
+    for arch in archs {
         if let Err(why) = kernels::toolchain(arch) {
             tally.skip(&format!("qemu on {}", arch.name()), why);
             continue;

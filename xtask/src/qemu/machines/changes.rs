@@ -22,6 +22,8 @@ const PULLS: &[&str] = &["device_del victim"];
 /// A run with translation bypassed would show nothing: it is about what the subsystem does of itself.
 const NO_CONTROL: Expect = Expect::Checks { control: false };
 const CHANGES: &str = "run=domains run=left-on";
+/// An instruction takes 32 ns: a transfer, which takes 100 ms of the machine's time, must outlast an IOMMU's bring-up.
+const LASTING: Option<u32> = Some(5);
 
 /// All of them.
 pub const MACHINES: &[Machine] = &[
@@ -57,6 +59,7 @@ pub const MACHINES: &[Machine] = &[
         machine: "virt,iommu=smmuv3",
         devices: EDU_ON_BOTH_BUSES,
         words: CHANGES,
+        instruction: LASTING,
         says: &["already translating: CR0 is"],
         ..Machine::PLAIN
     },
@@ -67,6 +70,7 @@ pub const MACHINES: &[Machine] = &[
         args: &["-device", "riscv-iommu-pci"],
         devices: EDU_ON_FIRST_BUS,
         words: CHANGES,
+        instruction: LASTING,
         says: &["already translating: ddtp is"],
         ..Machine::PLAIN
     },
@@ -77,6 +81,7 @@ pub const MACHINES: &[Machine] = &[
         args: &["-device", "amd-iommu,pt=off"],
         devices: EDU_ON_FIRST_BUS,
         words: CHANGES,
+        instruction: LASTING,
         says: &["already translating: the control register is"],
         ..Machine::PLAIN
     },
@@ -87,6 +92,7 @@ pub const MACHINES: &[Machine] = &[
         args: &["-device", "intel-iommu,x-scalable-mode=on,x-flts=on"],
         devices: EDU_ON_BOTH_BUSES,
         words: CHANGES,
+        instruction: LASTING,
         says: &["already translating: GSTS is"],
         ..Machine::PLAIN
     },
@@ -97,6 +103,7 @@ pub const MACHINES: &[Machine] = &[
         args: &["-device", "virtio-iommu-pci"],
         devices: EDU_ON_BOTH_BUSES,
         words: CHANGES,
+        instruction: LASTING,
         ..Machine::PLAIN
     },
     Machine {
