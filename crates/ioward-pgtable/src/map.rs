@@ -247,7 +247,8 @@ impl<F: Format, M: Mem> Table<F, M> {
         }
     }
 
-    /// The table of `level` for `at`, and whether it is new; tables that lack on the way are installed.
+    /// The table of `level` for `at`, and whether this call has installed it or one above it: then nothing is in it where this
+    /// call maps. Tables that lack on the way are installed.
     #[inline(always)]
     fn descend(&self, top: Top, at: u64, level: u32) -> Result<(Node, bool), MapCause> {
         let mut fresh = false;
@@ -255,7 +256,6 @@ impl<F: Format, M: Mem> Table<F, M> {
         let mut place = top.index::<F>(at);
         while here > level {
             let mut raw = node.load(&self.mem, place);
-            fresh = false;
             if raw == 0 {
                 (raw, fresh) = self.install(node, here, place).ok_or(MapCause::NoMemory(Iova(at)))?;
             }

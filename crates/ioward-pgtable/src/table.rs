@@ -7,7 +7,7 @@ use crate::{
 };
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, Ordering};
-use core::{fmt, marker::PhantomData};
+use core::{fmt, marker::PhantomData, sync::atomic};
 use ioward_types::{Attributes, Iova, PhysAddr, Root, Span, TableConfig};
 #[cfg(loom)]
 use loom::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +27,9 @@ pub struct Table<F, M> {
     out_bits: u8,
     /// The first number above the IOVAs that `first` translates, or above those of the lower half, where it has three levels,
     /// and where it has four; zero where it has others, and for good before another root is put above it.
-    input_ends: [AtomicU64; 2],
+    ///
+    /// No step of its own to a checker of interleavings: see [`Table::root_at`] for why an old number does no harm.
+    input_ends: [atomic::AtomicU64; 2],
     /// The physical address of the last granule that an entry can lead to.
     pub(crate) last_output: u64,
     /// The bits of leaves for RAM that nobody fetches from, by whether they may be read, written, and are coherent; zero where
@@ -130,7 +132,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             leaf_bits,
             input_ends: [3, 4].map(|levels| {
                 let bits = config.in_bits - u8::from(both_halves);
-                AtomicU64::new(if shape.levels == levels { 1 << bits } else { 0 })
+                atomic::AtomicU64::new(if shape.levels == levels { 1 << bits } else { 0 })
             }),
             last_output: (1 << config.out_bits) - (1 << F::GRANULE_SHIFT),
             top: AtomicU64::new(packed),
@@ -169,16 +171,15 @@ impl<F: Format, M: Mem> Table<F, M> {
     pub(crate) fn root_at(&self, level: u32, at: u64) -> Option<Node> {
         // Relaxed: who finds a number that was there before a grow has a root that is a table yet. It goes only by an unmap
         // that covers all of it, whose caller has seen the grow and of whom later users of the range know.
-        let end = self.input_ends[level as usize - 2].load(Ordering::Relaxed);
+        let end = self.input_ends[level as usize - 2].load(atomic::Ordering::Relaxed);
         (at < end).then_some(self.first.node)
     }
 
-    /// The root of a table that has grown to four levels and as many bits as they translate, where it translates `at`.
+    /// The root of a table that has grown to four levels, where they translate `at`. Nothing is linked outside of its width.
     #[inline(always)]
     pub(crate) fn grown_root(&self, at: u64) -> Option<Node> {
-        let full = F::entry_shift(4);
         let top = self.top();
-        (F::GROWS && top.level == 3 && u32::from(top.in_bits) == full && at >> full == 0).then_some(top.node)
+        (F::GROWS && top.level == 3 && at >> F::entry_shift(4) == 0).then_some(top.node)
     }
 
     /// Where hardware starts walking. It changes by [`Table::grow`] alone.
@@ -329,7 +330,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             }
             let new = Top::pack(node.phys(), in_bits, levels);
             if levels > top.level + 1 {
-                self.input_ends.iter().for_each(|end| end.store(0, Ordering::Relaxed));
+                self.input_ends.iter().for_each(|end| end.store(0, atomic::Ordering::Relaxed));
             }
             if self.top.compare_exchange(packed, new, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 // Somebody else grew it; whether far enough, the next round sees.

@@ -115,6 +115,13 @@ fn nothing_is_mapped_over() {
         assert!(!table.unmap_page(iova(large + K4, K4)));
         assert_eq!(leads(&table, large + 5), Some(5));
         end(&host, table);
+        // Nor where walkers do not snoop.
+        let host = Host::with(usize::MAX, true);
+        let table = incoherent::<F>(&host, K4);
+        map(&table, AT, TO, K4, RW).unwrap();
+        assert!(!map_page(&table, AT, TO + K4, K4, RW));
+        assert_eq!(leads(&table, AT), Some(TO));
+        end(&host, table);
     }
     each_format!(test);
 }
@@ -273,6 +280,11 @@ fn a_page_of_several_entries_is_found_whole_and_goes_whole() {
             );
         }
         assert_eq!(leads(&table, at + K4), Some(4 * bytes + K4), "nothing has changed");
+        // From a page beside it into it.
+        map(&table, at + 3 * bytes, 5 * bytes, bytes, RW).unwrap();
+        assert!(matches!(unmap(&table, at + 2 * bytes, bytes + K4), Err(UnmapError::Cuts { .. })));
+        assert_eq!(leads(&table, at + 2 * bytes), Some(TO));
+        assert_eq!(unmap(&table, at + 3 * bytes, bytes), Ok(bytes));
         // Together with what stands beside it.
         assert_eq!(unmap(&table, at, 2 * bytes + K4), Ok(bytes + K4));
         assert_eq!((leads(&table, at), leads(&table, at + 2 * bytes)), (None, None));
