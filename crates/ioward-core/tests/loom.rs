@@ -1,11 +1,11 @@
 //! A live address space gets another carrier while others map and unmap: every interleaving of the locks, pins and the
-//! published layout that the swap relies on (rule 7).
+//! published layout that the swap relies on (rule 7). And a table is freed while somebody looks into it.
 //!
 //! `RUSTFLAGS="--cfg loom" cargo test -p ioward-core --release --test loom`
 #![cfg(loom)]
 
 use ioward_core::{
-    DeviceDesc, Dma, FrameBuffer, PasidOffer, Status, Subsystem,
+    DeviceDesc, Dma, FrameBuffer, PasidOffer, Status, Subsystem, Unbound,
     driver::{
         Blocked, Capabilities, Claim, Driver, Event, Flush, Hung, Plan, Refused, Requirements, Slot,
         Translation,
@@ -13,8 +13,8 @@ use ioward_core::{
 };
 use ioward_pgtable::{ReadMemory, walk};
 use ioward_types::{
-    Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, RawLock, Root, SourceId,
-    Span, TableConfig, Tag, control::Uncontrolled, hw,
+    Attributes, Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, RawLock,
+    Root, SourceId, Span, TableConfig, Tag, control::Uncontrolled, hw,
 };
 use loom::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
@@ -33,8 +33,11 @@ struct Sim(Arc<SimInner>);
 
 struct SimInner {
     pinned: AtomicUsize,
-    /// Counted at every access to a table while a carrier is being filled, so that loom may put others in between.
+    /// Counted at every access to a table while a carrier is being filled, or a table freed, so that loom may put others in
+    /// between.
     crossing: AtomicUsize,
+    /// Frames that were given back: they stay until the end, so that who still uses one is found.
+    gone: Mutex<BTreeMap<u64, usize>>,
     filling: std::sync::atomic::AtomicBool,
 }
 
@@ -64,6 +67,27 @@ unsafe impl RawLock for Lock {
     }
 }
 
+impl Sim {
+    fn new() -> Self {
+        Self(Arc::new(SimInner {
+            pinned: AtomicUsize::new(0),
+            crossing: AtomicUsize::new(0),
+            gone: Mutex::default(),
+            filling: Default::default(),
+        }))
+    }
+}
+
+impl Drop for SimInner {
+    fn drop(&mut self) {
+        for (&at, &bytes) in &*self.gone.lock().unwrap() {
+            let layout = Layout::from_size_align(bytes, 4096).expect("allocated so");
+            // SAFETY: from the allocator, which was asked for at least this alignment; given back once, and nobody is left.
+            unsafe { dealloc(std::ptr::with_exposed_provenance_mut(at as usize), layout) }
+        }
+    }
+}
+
 // SAFETY: frames come zeroed from the host's allocator; there is one "CPU" a thread and nobody asks for its number.
 unsafe impl Platform for Sim {
     type Lock = Lock;
@@ -85,14 +109,15 @@ unsafe impl Platform for Sim {
         Ok(PhysAddr(unsafe { alloc_zeroed(layout) }.expose_provenance() as u64))
     }
     unsafe fn free(&self, at: PhysAddr, bytes: usize) {
-        let layout = Layout::from_size_align(bytes, 4096).expect("allocated so");
-        // SAFETY: as promised by the caller; the allocator was asked for at least this alignment.
-        unsafe { dealloc(self.virt(at).as_ptr(), layout) }
+        self.0.gone.lock().unwrap().insert(at.0, bytes);
     }
     fn virt(&self, at: PhysAddr) -> NonNull<u8> {
         if self.0.filling.load(std::sync::atomic::Ordering::Relaxed) {
             self.0.crossing.fetch_add(1, Ordering::Relaxed);
         }
+        let used =
+            self.0.gone.lock().unwrap().range(..=at.0).next_back().map(|(at, bytes)| at + *bytes as u64);
+        assert!(used.is_none_or(|end| at.0 >= end), "{at} is in a frame that was freed");
         NonNull::new(std::ptr::with_exposed_provenance_mut(at.0 as usize)).expect("an allocated frame")
     }
     fn clean(&self, _: Span<PhysAddr>) {}
@@ -210,11 +235,7 @@ fn carriers_are_swapped_under_maps_and_unmaps() {
 
 fn swap() {
     {
-        let platform = Sim(Arc::new(SimInner {
-            pinned: AtomicUsize::new(0),
-            crossing: AtomicUsize::new(0),
-            filling: Default::default(),
-        }));
+        let platform = Sim::new();
         let subsystem = Subsystem::new(platform.clone());
         let fake = Arc::new(Fake { entries: Mutex::default(), platform: platform.clone() });
         subsystem.register(fake.clone()).unwrap();
@@ -255,4 +276,42 @@ fn swap() {
             }
         }
     }
+}
+
+#[test]
+fn a_table_goes_while_somebody_looks_into_it() {
+    let mut model = loom::model::Builder::new();
+    model.max_branches = 100_000;
+    model.preemption_bound = Some(2);
+    model.check(|| on_a_large_stack(look).join().unwrap());
+}
+
+fn look() {
+    const AT: Iova = Iova(0x20_0000);
+    let platform = Sim::new();
+    let subsystem = Subsystem::new(platform.clone());
+    let fake = Arc::new(Fake { entries: Mutex::default(), platform: platform.clone() });
+    subsystem.register(fake).unwrap();
+    let source = [(IommuId(0), SourceId(1))];
+    let nic = subsystem.add(&DeviceDesc::new("nic", &source, Arc::new(Uncontrolled)));
+    let owned = subsystem.take(nic.info().group.unwrap(), "vmm").unwrap();
+    let space = Unbound::default().bind(&owned).unwrap();
+    owned.attach(&space).unwrap();
+    let to = Span { start: platform.frames(4096, 4096, PhysAddr(u64::MAX)).unwrap(), bytes: 4096 };
+    // SAFETY: the page is used for nothing else, and never given back.
+    unsafe { space.map(AT, to, Attributes::READ_WRITE) }.unwrap();
+    platform.0.filling.store(true, std::sync::atomic::Ordering::Relaxed);
+    let other = space.clone();
+    let looks = on_a_large_stack(move || other.translate(Iova(AT.0 + 0x123)));
+    // All that one table maps, so that the table goes.
+    let span = Span { start: AT, bytes: 0x20_0000 };
+    // SAFETY: mapped above by hand; nobody else maps here.
+    unsafe { space.unmap(span, ()) }.map_err(|(error, ())| error).unwrap().finish().unwrap();
+    let found = looks.join().unwrap();
+    assert!(
+        found.is_none_or(|found| found == PhysAddr(to.start.0 + 0x123)),
+        "before or after, and nothing else"
+    );
+    assert_eq!(space.translate(AT), None);
+    assert_eq!(platform.0.gone.lock().unwrap().len(), 1, "the table was freed");
 }

@@ -203,6 +203,8 @@ fn what_requests_cannot_do_is_refused_and_undone() {
     let cut = unsafe { space.unmap(Span { start: Iova(0x10_0000), bytes: 4096 }, ()) };
     assert!(cut.is_err(), "half of a mapping");
     assert_eq!(space.lookup(Iova(0x10_1234)).map(|found| found.0), Some(PhysAddr(frames.0 + 0x1234)));
+    assert_eq!(space.translate(Iova(0x10_1234)), Some(PhysAddr(frames.0 + 0x1234)));
+    assert_eq!(space.translate(Iova(0x10_2000)), None);
     unit.hung.store(true, Ordering::Relaxed);
     // SAFETY: mapped above by hand.
     let gather = unsafe { space.unmap(Span { start: Iova(0x10_0000), bytes: 8192 }, ()) }.unwrap();

@@ -179,6 +179,14 @@ impl<P: Platform> Backing<P> {
         }
     }
 
+    /// Where `at` leads, to the byte.
+    pub fn translate(&self, at: Iova) -> Option<PhysAddr> {
+        match &self.kind {
+            Kind::Tables(table) => table.translate(at),
+            Kind::Requests(_) => self.leaf_at(at).map(|leaf| PhysAddr(leaf.to.0 + (at.0 - leaf.at.start.0))),
+        }
+    }
+
     /// The first mapping that ends at or after `from`.
     pub fn next_leaf(&self, from: Iova) -> Option<Leaf> {
         if let Some(leaf) = self.leaf_at(from) {

@@ -296,6 +296,15 @@ impl<P: Platform> AddressSpace<P> {
         Some((PhysAddr(leaf.to.0 + (at.0 - leaf.at.start.0)), leaf.how, leaf.at.bytes))
     }
 
+    /// The physical address that `at` is translated to, to the byte; `None` where nothing is mapped. [`AddressSpace::lookup`]
+    /// tells more and costs more. It takes the same lock, which keeps tables from being freed meanwhile; interrupts may be
+    /// off.
+    pub fn translate(&self, at: Iova) -> Option<PhysAddr> {
+        let (pin, _) = self.platform.pin();
+        let _no_table_is_freed = self.filling.lock();
+        self.layout.read(&pin).carriers.first()?.backing.translate(at)
+    }
+
     /// Every IOMMU and every device forgets what it holds of `span`, after everything stored before this call. The
     /// targets are read after the table was written: an attach either is seen here, or its entry was installed after the
     /// store and nothing stale can have been cached through it.
