@@ -18,7 +18,9 @@ impl<P: Platform> State<P> {
             control.ats(None);
         }
         let result = if attached { self.unclaim(id, gone) } else { Blocked::Confirmed };
-        self.devices.remove(id.index, id.generation);
+        if let Some(device) = self.devices.remove(id.index, id.generation) {
+            self.near.remove(id, &device.sources, &device.joins);
+        }
         let Some(group) = group else { return result };
         if let Some(members) = self.group_mut(group).map(|group| &mut group.members) {
             members.retain(|member| *member != id);

@@ -11,6 +11,7 @@ pub mod interrupts;
 mod leave;
 pub mod mediated;
 pub mod mutate;
+mod near;
 pub mod order;
 pub mod owner;
 pub mod policy;

@@ -106,21 +106,8 @@ impl<P: Platform> State<P> {
         if device.group.is_some() || device.sources.is_empty() && device.joins.is_empty() {
             return Ok(false);
         }
-        let touches = |other: &crate::state::DeviceRecord| {
-            other
-                .sources
-                .iter()
-                .any(|source| device.sources.contains(source) || device.joins.contains(source))
-                || other.joins.iter().any(|source| device.sources.contains(source))
-        };
-        let mut near: Vec<GroupId> = self
-            .devices
-            .iter()
-            .filter(|(index, generation, other)| {
-                (*index, *generation) != (id.index, id.generation) && touches(other)
-            })
-            .filter_map(|(_, _, other)| other.group)
-            .collect();
+        let others = self.near.of(&device.sources, &device.joins).filter(|other| *other != id);
+        let mut near: Vec<GroupId> = others.filter_map(|other| self.device(other)?.group).collect();
         near.sort_unstable();
         near.dedup();
         let live: Vec<GroupId> = near.iter().copied().filter(|group| self.is_live(*group)).collect();

@@ -6,6 +6,7 @@ use crate::{
     driver::{Blocked, Driver, Hung},
     fault::{Report, Sources},
     mediated::Mediated,
+    near::Near,
     order::{Rank, Ranked},
     owner::{OwnedGroup, TakeError},
     policy::{Policy, UnservedKind},
@@ -68,6 +69,7 @@ impl<P: Platform> Subsystem<P> {
             registry: SUBSYSTEMS.fetch_add(1, Ordering::Relaxed),
             drivers: Vec::new(),
             devices: Arena::new(),
+            near: Near::default(),
             groups: Arena::new(),
             entries: Default::default(),
             policy,
@@ -146,6 +148,7 @@ impl<P: Platform> Subsystem<P> {
         };
         let (index, generation) = state.devices.insert(record);
         let id = DeviceId { index, generation };
+        state.near.add(id, device.sources, device.joins);
         {
             let mut sources = self.0.sources.lock();
             device.sources.iter().for_each(|source| sources.add(*source, id, device.name));

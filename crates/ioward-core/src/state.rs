@@ -4,6 +4,7 @@ use crate::{
     device::{DeviceId, DeviceInfo, GroupId, PasidDenied, PasidOffer, Region, Source, Status},
     dma::SegmentLimits,
     driver::{Driver, Hung, Plan, Requirements, Slot, Translation},
+    near::Near,
     policy::{GroupView, Policy},
     space::{AddressSpace, LazySpaces},
 };
@@ -11,45 +12,52 @@ use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
 use ioward_types::{DeviceControl, IommuId, Pasid, Platform, Root, TableConfig, Tag};
 
 /// Things that are named by index and generation.
-pub struct Arena<T>(Vec<(u32, Option<T>)>);
+pub struct Arena<T> {
+    places: Vec<(u32, Option<T>)>,
+    /// Places that are empty.
+    vacant: Vec<u32>,
+}
 
 impl<T> Arena<T> {
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self { places: Vec::new(), vacant: Vec::new() }
     }
 
     pub fn insert(&mut self, value: T) -> (u32, u32) {
-        match self.0.iter().position(|(_, value)| value.is_none()) {
+        match self.vacant.pop() {
             Some(index) => {
-                let (generation, place) = &mut self.0[index];
+                let (generation, place) = &mut self.places[index as usize];
                 *generation = generation.wrapping_add(1);
                 *place = Some(value);
-                (index as u32, *generation)
+                (index, *generation)
             }
             None => {
-                self.0.push((0, Some(value)));
-                (self.0.len() as u32 - 1, 0)
+                self.places.push((0, Some(value)));
+                (self.places.len() as u32 - 1, 0)
             }
         }
     }
 
     pub fn find(&self, index: u32, generation: u32) -> Option<&T> {
-        self.0.get(index as usize).filter(|(current, _)| *current == generation)?.1.as_ref()
+        self.places.get(index as usize).filter(|(current, _)| *current == generation)?.1.as_ref()
     }
 
     pub fn find_mut(&mut self, index: u32, generation: u32) -> Option<&mut T> {
-        self.0.get_mut(index as usize).filter(|(current, _)| *current == generation)?.1.as_mut()
+        self.places.get_mut(index as usize).filter(|(current, _)| *current == generation)?.1.as_mut()
     }
 
     pub fn remove(&mut self, index: u32, generation: u32) -> Option<T> {
-        self.0.get_mut(index as usize).filter(|(current, _)| *current == generation)?.1.take()
+        let value =
+            self.places.get_mut(index as usize).filter(|(current, _)| *current == generation)?.1.take()?;
+        self.vacant.push(index);
+        Some(value)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (u32, u32, &T)> {
         let present = |(index, (generation, value)): (usize, &'_ (u32, Option<T>))| {
             value.is_some().then_some((index as u32, *generation))
         };
-        self.0.iter().enumerate().filter_map(move |place| {
+        self.places.iter().enumerate().filter_map(move |place| {
             let (index, generation) = present(place)?;
             Some((index, generation, place.1.1.as_ref()?))
         })
@@ -159,6 +167,8 @@ pub struct State<P: Platform> {
     pub registry: usize,
     pub drivers: Vec<Arc<dyn Driver>>,
     pub devices: Arena<DeviceRecord>,
+    /// Where a newcomer finds whom it cannot be told apart from.
+    pub near: Near,
     pub groups: Arena<Group<P>>,
     pub entries: BTreeMap<Source, Entry<P>>,
     pub policy: Policy,
