@@ -253,14 +253,15 @@ fn report(runs: &[Run]) -> String {
 fn write(runs: &[Run]) -> Result<(), String> {
     let path = root().join("docs/performance.md");
     let old = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let new = replaced(&old, &report(runs))?;
+    let new = replaced(&old, &report(runs), BEGIN, END)?;
     fs::write(&path, new).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn replaced(old: &str, part: &str) -> Result<String, String> {
-    let places = old.find(BEGIN).zip(old.find(END)).filter(|(begin, end)| begin < end);
-    let (begin, end) = places.ok_or("the marks of the written part are missing")?;
-    Ok(format!("{}{part}{}", &old[..begin], &old[end + END.len()..]))
+/// A document with what stands between two marks, and the marks, replaced.
+pub fn replaced(old: &str, part: &str, begin: &str, end: &str) -> Result<String, String> {
+    let places = old.find(begin).zip(old.find(end)).filter(|(begin, end)| begin < end);
+    let (first, last) = places.ok_or("the marks of the written part are missing")?;
+    Ok(format!("{}{part}{}", &old[..first], &old[last + end.len()..]))
 }
 
 #[cfg(test)]
@@ -306,9 +307,9 @@ mod tests {
     #[test]
     fn the_report_goes_between_its_marks_and_nowhere_else() {
         let old = format!("before\n{BEGIN}old\n{END}after\n");
-        assert_eq!(replaced(&old, "new\n").unwrap(), "before\nnew\nafter\n");
-        assert!(replaced("no marks", "new").is_err());
+        assert_eq!(replaced(&old, "new\n", BEGIN, END).unwrap(), "before\nnew\nafter\n");
+        assert!(replaced("no marks", "new", BEGIN, END).is_err());
         let document = fs::read_to_string(root().join("docs/performance.md")).unwrap();
-        assert!(replaced(&document, "").is_ok());
+        assert!(replaced(&document, "", BEGIN, END).is_ok());
     }
 }

@@ -8,12 +8,14 @@ mod compare;
 mod cov;
 mod debian;
 mod fuzz;
+mod grow;
 #[cfg(test)]
 mod hardware;
 mod json;
 mod kernels;
 mod mutate;
 mod oracle;
+mod plot;
 #[cfg(test)]
 mod porting;
 mod qemu;
@@ -36,6 +38,7 @@ cargo xtask COMMAND
   oracle …          Debian's kernel on QEMU's machines, made by hand and at random: its groups must be ours
   compare [FILTER]  an NVMe load under Debian's Linux and under our kernel, in instructions: the ways whose name contains it
   bench [FOLDER]    page tables and IOVAs by themselves, and beside Linux's where a harness is; not part of `test`
+  grow              how cost grows with mappings, domains and devices: plots and tables; not part of `test`
   runs              the program on the embedded machine and on a corpus of tables
   browser           the pages that the program draws, opened in Chromium and used
   mutate rules      breaks each rule of domain allocation in turn; its test must notice
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         ["compare", filter] => compare::run(&mut tally, filter),
         ["bench"] => bench::run(&mut tally, None),
         ["bench", folder] => bench::run(&mut tally, Some(folder)),
+        ["grow"] => grow::run(&mut tally),
         ["runs"] => runs::run(&mut tally),
         ["browser"] => browser::run(&mut tally),
         ["mutate", "rules"] => mutate::rules(&mut tally),
