@@ -37,15 +37,14 @@ pub fn run(tally: &mut Tally, seconds: u32) {
     if let Err(why) = show(&mut cargo_fuzz("build")) {
         return tally.fail(why);
     }
-    for name in targets {
-        let found = target().join("fuzz-found").join(&name);
-        let committed = root().join("fuzz/corpus").join(&name);
-        if let Err(error) = fs::create_dir_all(&found) {
-            tally.fail(format!("{}: {error}", found.display()));
-            continue;
-        }
+    // A fuzzer uses one processor; as many run at once as there are.
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let one = |name: &str| {
+        let found = target().join("fuzz-found").join(name);
+        let committed = root().join("fuzz/corpus").join(name);
+        fs::create_dir_all(&found).map_err(|error| format!("{}: {error}", found.display()))?;
         let mut command = cargo_fuzz("run");
-        command.arg(&name).arg(&found);
+        command.arg(name).arg(&found);
         if committed.is_dir() {
             command.arg(&committed);
         }
@@ -53,7 +52,20 @@ pub fn run(tally: &mut Tally, seconds: u32) {
             .arg("--")
             .arg(format!("-max_total_time={seconds}"))
             .args(["-timeout=10", "-rss_limit_mb=2048"]);
-        let log = target().join("fuzz-found").join(format!("{name}.log"));
-        tally.check(&format!("fuzz {name} for {seconds} s"), logged(&mut command, &log));
+        logged(&mut command, &target().join("fuzz-found").join(format!("{name}.log")))
+    };
+    let results: Vec<(&str, Result<(), String>)> = std::thread::scope(|scope| {
+        let (targets, one) = (&targets, &one);
+        let work = |worker| {
+            let own = targets.iter().skip(worker).step_by(workers);
+            move || own.map(|name| (name.as_str(), one(name))).collect::<Vec<_>>()
+        };
+        let running: Vec<_> = (0..workers).map(|worker| scope.spawn(work(worker))).collect();
+        running.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect()
+    });
+    for name in &targets {
+        let result = results.iter().find(|(of, _)| of == name).map(|(_, result)| result.clone());
+        let result = result.unwrap_or_else(|| Err("it was not run".to_owned()));
+        tally.check(&format!("fuzz {name} for {seconds} s"), result);
     }
 }

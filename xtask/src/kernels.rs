@@ -170,28 +170,24 @@ fn in_kernels(command: &mut Command) {
 /// Holds the kernels against clippy, each for its own target: with the compiler that builds it, if clippy is beside that.
 /// Where it is not, what they share and the kernel of this machine's architecture are looked at as programs of this machine.
 pub fn lint(tally: &mut Tally) {
-    let mut left = Vec::new();
-    for arch in Arch::ALL {
-        let own = format!("kernel-{}", arch.name());
-        let mut packages = vec!["-p", "kernel", "-p", &own];
-        let (command, builds) = match toolchain(arch) {
-            Ok(Toolchain::Rustup) => (cargo(), None),
-            Ok(Toolchain::BuildsCore { cargo, rustc }) if cargo.with_file_name("cargo-clippy").exists() => {
-                // Cargo itself would look among rustup's programs first.
-                let mut command = Command::new(cargo.with_file_name("cargo-clippy"));
-                command.env("CARGO", cargo);
-                (command, Some(rustc))
+    let (able, mut left): (Vec<Arch>, Vec<Arch>) = Arch::ALL.into_iter().partition(|arch| has_clippy(*arch));
+    let rustup = |arch: &Arch| matches!(toolchain(*arch), Ok(Toolchain::Rustup));
+    let (own, other): (Vec<Arch>, Vec<Arch>) = able.iter().partition(|arch| rustup(arch));
+    for archs in [own, other] {
+        let Some(first) = archs.first() else { continue };
+        // All at once, which keeps every processor busy; then each kernel's own few files.
+        let targets: Vec<&str> = archs.iter().flat_map(|arch| ["--target", arch.triple()]).collect();
+        let shared = clippy(Some(*first), &["-p", "kernel"], &targets);
+        tally.check("clippy of what the kernels share, for each of their targets", shared);
+        for arch in archs {
+            let own = format!("kernel-{}", arch.name());
+            let mut packages = vec!["-p", &own];
+            if arch == Arch::Aarch64 {
+                packages.extend(["-p", "linux-load"]);
             }
-            _ => {
-                left.push(arch.name());
-                continue;
-            }
-        };
-        if arch == Arch::Aarch64 {
-            packages.extend(["-p", "linux-load"]);
+            let lint = clippy(Some(arch), &packages, &["--target", arch.triple()]);
+            tally.check(&format!("clippy of the kernel for {}", arch.name()), lint);
         }
-        let lint = clippy(command, &packages, &["--target", arch.triple()], builds);
-        tally.check(&format!("clippy of the kernel for {}", arch.name()), lint);
     }
     if left.is_empty() {
         return;
@@ -199,23 +195,29 @@ pub fn lint(tally: &mut Tally) {
     let here = std::env::consts::ARCH;
     let own = format!("kernel-{here}");
     let mut packages = vec!["-p", "kernel"];
-    if left.contains(&here) {
+    if left.iter().any(|arch| arch.name() == here) {
         packages.extend(["-p", &own]);
-        left.retain(|name| *name != here);
+        left.retain(|arch| arch.name() != here);
     }
-    tally.check("clippy of what the kernels share", clippy(cargo(), &packages, &[], None));
+    tally.check("clippy of what the kernels share", clippy(None, &packages, &[]));
     if !left.is_empty() {
-        let what = format!("clippy of the kernels for {}", left.join(", "));
+        let names: Vec<&str> = left.iter().map(|arch| arch.name()).collect();
+        let what = format!("clippy of the kernels for {}", names.join(", "));
         tally.skip(&what, "their targets are not installed for the compiler that has clippy");
     }
 }
 
-fn clippy(
-    mut command: Command,
-    packages: &[&str],
-    args: &[&str],
-    builds: Option<PathBuf>,
-) -> Result<(), String> {
+/// Clippy with the compiler that builds the kernel of an architecture, or with our own for this machine.
+fn clippy(arch: Option<Arch>, packages: &[&str], args: &[&str]) -> Result<(), String> {
+    let (mut command, builds) = match arch.map(toolchain).transpose()? {
+        Some(Toolchain::BuildsCore { cargo, rustc }) => {
+            // Cargo itself would look among rustup's programs first.
+            let mut command = Command::new(cargo.with_file_name("cargo-clippy"));
+            command.env("CARGO", cargo);
+            (command, Some(rustc))
+        }
+        _ => (cargo(), None),
+    };
     in_kernels(&mut command);
     command.args(["clippy", "--quiet"]).args(packages).args(args);
     if let Some(rustc) = builds {

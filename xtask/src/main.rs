@@ -34,6 +34,7 @@ const USAGE: &str = "\
 cargo xtask COMMAND
   setup             installs what the other commands need, or says what it may not and why
   test              everything that is tested; ends with `N passed, M failed`
+  lint              formatting, and clippy of everything, kernels for their own targets included
   qemu [FILTER]     runs the kernels on QEMU's machines: those whose name contains FILTER
   oracle …          Debian's kernel on QEMU's machines, made by hand and at random: its groups must be ours
   compare [FILTER]  an NVMe load under Debian's Linux and under our kernel, in instructions: the ways whose name contains it
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
     match words[..] {
         ["setup"] => setup::run(&mut tally),
         ["test"] => test::run(&mut tally),
+        ["lint"] => test::lint(&mut tally),
         ["qemu"] => qemu::run(&mut tally, ""),
         ["qemu", filter] => qemu::run(&mut tally, filter),
         // Its last line is its own.

@@ -22,6 +22,7 @@ pub fn loom(tally: &mut Tally) {
             let mut command = cargo();
             command.args(["test", "--release", "-p", &name, "--test", test]);
             command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", target().join("loom"));
+            command.env("CARGO_PROFILE_RELEASE_LTO", "off").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
             count(tally, &mut command, &format!("loom {name} {test}"));
         }
     }

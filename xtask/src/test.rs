@@ -40,6 +40,12 @@ pub fn run(tally: &mut Tally) {
     }
 }
 
+/// What is seen without running anything.
+pub fn lint(tally: &mut Tally) {
+    formatting(tally);
+    lints(tally);
+}
+
 fn formatting(tally: &mut Tally) {
     tally.check("formatting", show(cargo().args(["fmt", "--all", "--check"])));
     // `--all` would follow their dependencies out of their workspace.
