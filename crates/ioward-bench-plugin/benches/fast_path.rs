@@ -147,3 +147,18 @@ fn iova_pair(bencher: Bencher, name: &str) {
     });
     (entry.destroy)(domain);
 }
+
+/// Ranges of sizes that no CPU has at hand, taken and given back: the ordered tree.
+#[divan::bench(args = allocators().take(2))]
+fn iova_odd_sizes(bencher: Bencher, name: &str) {
+    let entry: &Iovas = iova::entries()[allocators().position(|other| other == name).expect("one of them")];
+    let domain = (entry.create)(K4, 1);
+    bencher.counter(ItemsCount::new(64u32)).bench_local(|| {
+        let pages = |n: u64| 33 + n * 7;
+        let held: [u64; 64] = std::array::from_fn(|n| (entry.alloc)(domain, pages(n as u64), (1 << 36) - 1));
+        for (n, page) in held.into_iter().enumerate() {
+            (entry.free)(domain, page, pages(n as u64));
+        }
+    });
+    (entry.destroy)(domain);
+}

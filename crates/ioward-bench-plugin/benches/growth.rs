@@ -243,7 +243,7 @@ fn live_mappings() {
 }
 
 /// A pair in each domain in turn. And what memory itself costs: a walk of four tables of each in turn, by the same entries
-/// of each, and a store to the last.
+/// of each, and a store to the last; and by entries that differ from domain to domain.
 fn domains() {
     const COUNTS: [u32; 10] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000];
     for (flush, name) in MODES {
@@ -263,32 +263,49 @@ fn domains() {
             tell("domains", name, count.into(), pair);
         }
     }
-    let table = || -> &'static [AtomicU64; 512] {
-        // SAFETY: a zeroed page that is never freed.
-        unsafe { &*(PAGES.alloc_page)().cast() }
-    };
-    let mut roots = Vec::new();
-    for count in COUNTS {
-        roots.resize_with(count as usize, || {
-            let tables: [_; 4] = std::array::from_fn(|_| table());
-            for level in 0..3 {
-                tables[level][511].store(tables[level + 1].as_ptr() as u64, Ordering::Relaxed);
-            }
-            tables[0]
+    for (name, own) in [("a walk and a store", false), ("the same by other entries", true)] {
+        let mut roots = Vec::new();
+        for count in COUNTS {
+            roots.extend((roots.len()..count as usize).map(|number| Walk::new(if own { number } else { 0 })));
+            let rounds = BATCH.div_ceil(roots.len());
+            let walk = time(rounds * roots.len(), || {
+                let start = Instant::now();
+                (0..rounds).flat_map(|_| &roots).for_each(Walk::store);
+                start
+            });
+            tell("domains", name, count.into(), walk);
+        }
+    }
+}
+
+/// Four tables, of which each leads to the next.
+struct Walk {
+    root: &'static [AtomicU64; 512],
+    /// Which entry, of each.
+    entries: [usize; 4],
+}
+
+impl Walk {
+    /// By entries in other cache lines for each number.
+    fn new(number: usize) -> Self {
+        let tables: [&'static [AtomicU64; 512]; 4] = std::array::from_fn(|_| {
+            // SAFETY: a zeroed page that is never freed.
+            unsafe { &*(PAGES.alloc_page)().cast() }
         });
-        let rounds = BATCH.div_ceil(roots.len());
-        let walk = time(rounds * roots.len(), || {
-            let start = Instant::now();
-            for root in (0..rounds).flat_map(|_| &roots) {
-                let leaf = (0..3).fold(*root, |table, _| {
-                    // SAFETY: the address of a table that is never freed.
-                    unsafe { &*(table[511].load(Ordering::Relaxed) as *const [AtomicU64; 512]) }
-                });
-                leaf[511].store(1, Ordering::Release);
-            }
-            start
+        let entries = [1, 3, 5, 7].map(|odd| 511 - number * odd % 64 * 8);
+        for level in 0..3 {
+            tables[level][entries[level]].store(tables[level + 1].as_ptr() as u64, Ordering::Relaxed);
+        }
+        Self { root: tables[0], entries }
+    }
+
+    fn store(&self) {
+        let [upper @ .., last] = self.entries;
+        let leaf = upper.into_iter().fold(self.root, |table, entry| {
+            // SAFETY: the address of a table that is never freed.
+            unsafe { &*(table[entry].load(Ordering::Relaxed) as *const [AtomicU64; 512]) }
         });
-        tell("domains", "a walk and a store", count.into(), walk);
+        leaf[last].store(1, Ordering::Release);
     }
 }
 

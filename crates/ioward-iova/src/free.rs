@@ -113,21 +113,33 @@ impl Free {
         }
     }
 
-    /// Adds a range of one side, together with its free neighbours of that side.
-    fn join(&mut self, mut start: u64, mut bytes: u64) {
-        if start != LOW_END
-            && let Some((&before, &length)) = self.ranges.range(..start).next_back()
-            && before + length == start
-        {
-            self.remove(before, length);
-            (start, bytes) = (before, bytes + length);
+    /// A range that is there becomes longer or shorter and begins where it did: most often its bin stays the same, and one
+    /// number changes.
+    fn resize(&mut self, start: u64, from: u64, to: u64) {
+        if let Some(bytes) = self.ranges.get_mut(&start) {
+            *bytes = to;
         }
+        if from.ilog2() != to.ilog2() {
+            let side = self.side(start);
+            side.remove(start, from);
+            side.insert(start, to);
+        }
+    }
+
+    /// Adds a range of one side, together with its free neighbours of that side.
+    fn join(&mut self, start: u64, mut bytes: u64) {
         if let Some(after) = start.checked_add(bytes)
             && after != LOW_END
             && let Some(&length) = self.ranges.get(&after)
         {
             self.remove(after, length);
             bytes += length;
+        }
+        if start != LOW_END
+            && let Some((&before, &length)) = self.ranges.range(..start).next_back()
+            && before + length == start
+        {
+            return self.resize(before, length, length + bytes);
         }
         self.insert(start, bytes);
     }
@@ -139,12 +151,13 @@ impl Free {
             if end < first {
                 break;
             }
-            self.remove(start, bytes);
             let (from, to) = (start.max(first), end.min(last));
             self.bytes -= to - from + 1;
             piece(from, to - from + 1);
             if start < first {
-                self.insert(start, first - start);
+                self.resize(start, bytes, first - start);
+            } else {
+                self.remove(start, bytes);
             }
             if end > last {
                 self.insert(last + 1, end - last);
