@@ -121,5 +121,7 @@ fn figures_show_what_the_policies_say() {
     }
     assert!(stale.is_empty(), "not as they are drawn now: {stale:?}; IOWARD_DRAW=1 writes them");
     let kept = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert_eq!(kept.collect::<BTreeSet<_>>(), names, "nobody draws the others");
+    // Those are drawn of what was measured, by `cargo xtask grow`.
+    let kept: BTreeSet<_> = kept.filter(|name| !name.starts_with("growth-")).collect();
+    assert_eq!(kept, names, "nobody draws the others");
 }

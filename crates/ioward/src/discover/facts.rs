@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use ioward_pci::Topology;
-use ioward_types::describe::{Devices, Fact, Sources, Table};
+use ioward_types::describe::{Devices, Fact, Problem, Severity, Sources, Table};
 
 /// Facts of any number of tables, borrowed from their bytes.
 #[derive(Clone, Debug, Default)]
@@ -58,6 +58,22 @@ impl<'a> Facts<'a> {
             .iter()
             .filter_map(|index| self.list.get(*index))
             .map(|(number, table, fact)| (*number, *table, fact))
+    }
+
+    /// The first part of a table that could not be read and may have named any device. In a device tree each device names
+    /// its IOMMU itself, and only a tree of which nothing was read hides any.
+    pub(super) fn unread(&self) -> Option<Problem> {
+        let broken = |fact: &Fact<'a>| match fact {
+            Fact::Problem(problem) if problem.severity() == Severity::Broken => Some(*problem),
+            _ => None,
+        };
+        let says_more = |number: usize| {
+            self.iter().any(|(of, _, fact)| of == number && !matches!(fact, Fact::Problem(_)))
+        };
+        let mut problems = self.iter().filter_map(|(number, _, fact)| Some((number, broken(fact)?)));
+        let hides =
+            |(number, problem): &(usize, Problem)| problem.table != Table::DeviceTree || !says_more(*number);
+        problems.find(hides).map(|(_, problem)| problem)
     }
 
     /// Tells a topology which functions use another requester ID of their own bus too, by firmware's word (alias entries of

@@ -19,7 +19,7 @@ use ioward_core::device::{PasidDenied, PasidOffer, Source};
 use ioward_pci::{Topology, groups::Policy};
 use ioward_types::{
     IommuId,
-    describe::{Devices, Fact, PciFunction, Table, Traits},
+    describe::{Devices, Fact, PciFunction, Problem, Table, Traits},
 };
 
 /// Reads tables of any kinds, tells the topology what they know of it, groups it and joins the two. Bytes that are no table
@@ -77,6 +77,9 @@ pub fn join(facts: &Facts<'_>, bus: &Bus) -> Machine {
     platform_devices(facts, &claims, &mut machine);
     claims.report_absent(bus, &mut machine.reports);
     link_groups(bus, &mut machine);
+    if let Some(problem) = facts.unread() {
+        refuse_unnamed(&mut machine, problem);
+    }
     for device in &machine.devices {
         if let Serving::Unserved(why) = &device.serving {
             let (device, why) = (device.name.clone(), why.clone());
@@ -84,6 +87,17 @@ pub fn join(facts: &Facts<'_>, bus: &Bus) -> Machine {
         }
     }
     machine
+}
+
+/// Refuses what no table names though it may be named where nothing could be read: a policy that trusts what firmware leaves
+/// unserved would let it through. Not bridges: what is behind one would be cut off with it, and it has a verdict of its own.
+fn refuse_unnamed(machine: &mut Machine, problem: Problem) {
+    let unnamed =
+        |device: &&mut Device| device.serving == Serving::Unserved(Unserved::NoScope) && !device.bridge;
+    for device in machine.devices.iter_mut().filter(unnamed) {
+        device.serving = Serving::Refused;
+        machine.reports.push(Report::MayBeNamed { device: device.name.clone(), problem });
+    }
 }
 
 fn unit(id: IommuId, table: Table, fact: &Fact<'_>) -> Option<Unit> {

@@ -13,7 +13,8 @@
 //! 2. A device is served by whoever has a scope for it, through every requester ID that its requests may carry.
 //! 3. Two IOMMUs that claim one requester ID are both refused, and with them the device: it is listed with both claims and
 //!    is not to be used.
-//! 4. A device that no scope names, or whose IOMMU is disabled or of a kind that is not supported, is unserved.
+//! 4. A device that no scope names, or whose IOMMU is disabled or of a kind that is not supported, is unserved. If part of a
+//!    table could not be read, a scope there may have named it: then it is refused, unless it is a bridge.
 //! 5. A scope for one function that is not on the bus is reported; a path of bridges is walked on the bus first.
 //! 6. An IOMMU is no device behind itself or another, whatever range its function lies in.
 //! 7. Nothing is dropped in silence: every [`Problem`](ioward_types::describe::Problem) of a parser is a [`Report`] too.

@@ -53,6 +53,14 @@ pub enum Report {
         /// The device.
         device: String,
     },
+    /// No table names an IOMMU for a device, but part of one could not be read, which may be where it is named; the device
+    /// is refused.
+    MayBeNamed {
+        /// The device.
+        device: String,
+        /// What could not be read, the first of it.
+        problem: Problem,
+    },
     /// A device is served by no IOMMU.
     Unserved {
         /// The device.
@@ -78,7 +86,10 @@ impl Report {
             Self::Problem(problem) => problem.severity(),
             Self::NotThere { .. } | Self::Unserved { .. } => Severity::Note,
             Self::NotIdentity { .. } => Severity::Degraded,
-            Self::TwoIommus { .. } | Self::NoSuchIommu { .. } | Self::NoSuchSource { .. } => Severity::Broken,
+            Self::TwoIommus { .. }
+            | Self::NoSuchIommu { .. }
+            | Self::NoSuchSource { .. }
+            | Self::MayBeNamed { .. } => Severity::Broken,
         }
     }
 }
@@ -100,6 +111,9 @@ impl fmt::Display for Report {
             }
             Self::NoSuchSource { table, at, device } => {
                 write!(f, "{table} {at} gives {device} a source beyond 32 bits")
+            }
+            Self::MayBeNamed { device, problem } => {
+                write!(f, "{device} is refused: it may be named where nothing could be read: {problem}")
             }
             Self::Unserved { device, why } => write!(f, "{device} is unserved: {why}"),
             Self::NotIdentity { device, span, to } => {

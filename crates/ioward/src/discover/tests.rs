@@ -419,6 +419,41 @@ fn doorbells_and_problems_are_passed_on() {
 }
 
 #[test]
+fn what_may_be_named_where_nothing_could_be_read_is_refused() {
+    let found = |cause, table| {
+        let problem = Problem { table, offset: 9, structure: "node", cause };
+        let facts = facts(&[smmu(1), scope(range(0, 7), Some((1, from(0)))), Fact::Problem(problem)]);
+        let mut bus = bus(&[0, 8, 16]);
+        bus.functions[2].bridge = true;
+        let machine = join(&facts, &bus);
+        let report = Report::MayBeNamed { device: machine.devices[1].name.clone(), problem };
+        let told = machine.reports.contains(&report);
+        (machine.devices.iter().map(|device| device.serving.clone()).collect::<Vec<_>>(), told)
+    };
+    let unserved = Serving::Unserved(Unserved::NoScope);
+    let cut = Cause::Truncated { needs: 8, has: 4 };
+    let effort = Cause::Effort { steps: 9, most: 8 };
+    for cause in [cut, effort] {
+        let (serving, told) = found(cause, Table::Iort);
+        // A bridge stays what it is: refused, it would cut off what is behind it.
+        assert_eq!(serving, [Serving::Served, Serving::Refused, unserved.clone()]);
+        assert!(told);
+    }
+    // Where everything was read, nothing can hide; nor in a tree, whose devices name their IOMMUs themselves.
+    for (cause, table) in [(Cause::Checksum { sum: 1 }, Table::Iort), (cut, Table::DeviceTree)] {
+        let (serving, told) = found(cause, table);
+        assert_eq!(serving, [Serving::Served, unserved.clone(), unserved.clone()]);
+        assert!(!told);
+    }
+    // A tree, or a table, of which nothing could be read.
+    for (table, bytes) in [(Table::DeviceTree, &b"\xd0\x0d\xfe\xed"[..]), (Table::Dmar, b"DMAR")] {
+        let mut facts = Facts::new();
+        facts.read(table, bytes);
+        assert_eq!(join(&facts, &bus(&[0])).devices[0].serving, Serving::Refused, "{table}");
+    }
+}
+
+#[test]
 fn ats_needs_trust_and_firmware() {
     let traits = |ats| Traits { ats, pasid_bits: Some(8), ..Traits::default() };
     let facts = facts(&[
