@@ -51,7 +51,7 @@ struct Apart<T>(T);
 /// IOVAs for many CPUs at once.
 ///
 /// Ranges of up to 32 granules are rounded up to a power of two and kept at hand by each CPU, under the platform's
-/// [pin](Platform::pin): allocating and freeing one takes no lock and no locked instruction. Every 63 calls or so ranges
+/// [pin](Platform::pin): allocating and freeing one takes no lock and no locked instruction. Every 67 calls or so ranges
 /// go to or come from a depot that all share, under the platform's lock, and the depot takes runs from an [`IovaTree`],
 /// cuts them, and gives back what is too much. Ranges of 64, 128, 256 and 512 granules are kept above 4 GiB, in smaller
 /// numbers. Other lengths, odd limits and alignments beyond the size go to the tree. Nothing longer than 2 MiB is kept, and

@@ -47,6 +47,8 @@ pub struct Stock {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place(u16);
 
+const _: () = assert!(size_of::<Stock>() <= u16::MAX as usize, "every place has a number");
+
 impl Place {
     /// Of the sizes that are not kept at hand.
     pub const NONE: Self = Self(offset_of!(Stock, none) as u16);
