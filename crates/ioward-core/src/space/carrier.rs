@@ -164,6 +164,14 @@ impl<P: Platform> Backing<P> {
         }
     }
 
+    /// See [`AnyTable::next_empty`]; without tables there is none.
+    pub fn next_empty(&self, from: Iova, tables: usize) -> Result<Option<Span<Iova>>, Iova> {
+        match &self.kind {
+            Kind::Tables(table) => table.next_empty(from, tables),
+            Kind::Requests(_) => Ok(None),
+        }
+    }
+
     /// The mapping that `at` belongs to.
     pub fn leaf_at(&self, at: Iova) -> Option<Leaf> {
         match &self.kind {

@@ -21,11 +21,14 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::{mem::ManuallyDrop, ptr};
+use core::{
+    mem::{self, ManuallyDrop},
+    ptr,
+};
 use ioward_pgtable::Detached;
 use ioward_types::{
     IommuId, Iova, Nanos, OutOfMemory, Platform, Span,
-    cell::{AtomicBool, AtomicU64, Ordering},
+    cell::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
 };
 
 /// How many mappings of a CPU wait for one flush at most.
@@ -51,11 +54,16 @@ struct Entry<P: Platform> {
     tables: Tables<P>,
 }
 
-/// Each CPU's queue, and who empties them.
+/// Each CPU's queue, and who empties them: one flushes at a time, and one ends what has been flushed. They are two, since what
+/// is ended may do anything, wait for a flush among others; nothing of anybody else's runs while `flushing` is set.
 pub struct Queues<P: Platform> {
     rings: Box<[Ring<Entry<P>>]>,
-    /// Somebody empties them: one at a time, and nobody waits for it.
-    draining: AtomicBool,
+    /// Somebody flushes.
+    flushing: AtomicBool,
+    /// How often that came to its end.
+    flushed: AtomicUsize,
+    /// Somebody ends what has been flushed: nobody waits for that one.
+    ending: AtomicBool,
     /// When they were emptied last, in nanoseconds.
     drained: AtomicU64,
     /// Whether more is put in.
@@ -72,7 +80,9 @@ impl<P: Platform> Queues<P> {
         }
         Ok(Self {
             rings: rings.into_boxed_slice(),
-            draining: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
+            flushed: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
             drained: AtomicU64::new(platform.now().0),
             open: AtomicBool::new(true),
         })
@@ -260,31 +270,69 @@ impl<P: Platform> AddressSpace<P> {
 
     /// Flushes once for everything that waits, and ends it. False, and nothing is done, where somebody else is at it.
     fn drain(&self, queues: &Queues<P>) -> bool {
-        if queues.draining.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+        let flushed = self.flush_queues(queues);
+        if flushed {
+            self.end_flushed(queues);
+        }
+        flushed
+    }
+
+    /// Flushes for everything that waits. False, and nothing is done, where somebody else is at it.
+    fn flush_queues(&self, queues: &Queues<P>) -> bool {
+        if queues.flushing.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             return false;
         }
-        // SAFETY: whoever has set the flag is the only taker, here and below.
+        // SAFETY: whoever has set the flag is the only one who marks and confirms, here and below.
         let waiting: usize = queues.rings.iter().map(|ring| unsafe { ring.mark() }).sum();
         if waiting != 0 {
             // What is marked was taken off the tables before: the marks were acquired.
-            let confirmed = self.flush(self.iova_span, true);
+            let hung = self.flush(self.iova_span, true).is_err();
             self.count(&[(Count::Flushes, 1)]);
+            let each = |entry: &mut Entry<P>| match hung {
+                true => self.withhold(entry),
+                false => {}
+            };
             for ring in &queues.rings {
-                // SAFETY: as above; what is taken is an entry.
-                while unsafe { ring.take_marked(|entry| self.end(&mut *entry, confirmed.is_ok())) } {}
+                // SAFETY: as above.
+                unsafe { ring.confirm(each) };
             }
         }
-        queues.draining.store(false, Ordering::Release);
+        queues.flushed.fetch_add(1, Ordering::Release);
+        queues.flushing.store(false, Ordering::Release);
         true
+    }
+
+    /// Ends what has been flushed, unless somebody is at it: that one goes on until nothing is left.
+    fn end_flushed(&self, queues: &Queues<P>) {
+        // Between what was confirmed and the look at the flag, and, of whoever has that, between giving it back and the look
+        // at what is confirmed: one of the two sees the other.
+        fence(Ordering::SeqCst);
+        while queues.rings.iter().any(Ring::has_confirmed) {
+            if queues.ending.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                return;
+            }
+            for ring in &queues.rings {
+                // SAFETY: whoever has set the flag is the only taker; what is taken is an entry.
+                while unsafe { ring.take(|entry| self.end(&mut *entry)) } {}
+            }
+            queues.ending.store(false, Ordering::Release);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    /// What it owns is never used again.
+    fn withhold(&self, entry: &mut Entry<P>) {
+        self.quarantine(entry.span.bytes);
+        entry.span.bytes = 0;
+        mem::forget(entry.tables.take());
     }
 
     /// # Safety
     /// The entry is not used again.
     #[inline(always)]
-    unsafe fn end(&self, entry: &mut Entry<P>, confirmed: bool) {
-        if !confirmed {
-            self.quarantine(entry.span.bytes);
-            return;
+    unsafe fn end(&self, entry: &mut Entry<P>) {
+        if entry.span.bytes == 0 {
+            return; // withheld
         }
         if let Some(detached) = entry.tables.take() {
             self.free(Removed { detached: Some(detached), tables_went: true, hung: None }, true);
@@ -294,11 +342,19 @@ impl<P: Platform> AddressSpace<P> {
         unsafe { ptr::drop_in_place(&raw mut entry.owner) };
     }
 
-    /// Flushes for what waits, and ends it, whoever is at it already; waits for that one.
-    fn drain_all(&self, queues: &Queues<P>) {
-        while !self.drain(queues) {
+    /// Flushes for everything that waits, if need be after whoever is at it, and ends it but for what somebody else is ending.
+    ///
+    /// The wait is for the hardware of two flushes: one that began before the call, and one that began after it.
+    pub(super) fn drain_all(&self) {
+        let Some(queues) = &self.queues else { return };
+        let before = queues.flushed.load(Ordering::Acquire);
+        while !self.flush_queues(queues) {
+            if queues.flushed.load(Ordering::Acquire).wrapping_sub(before) >= 2 {
+                break;
+            }
             self.platform.relax();
         }
+        self.end_flushed(queues);
     }
 
     /// Flushes the queues if they are due, and tells when to come back; `None` for an address space that has none. May run
@@ -315,21 +371,12 @@ impl<P: Platform> AddressSpace<P> {
         queues.is_open().then(|| Nanos(now.0.saturating_add(AFTER.0)))
     }
 
-    /// Flushes for everything that waits and ends it, and takes back the IOVAs that CPUs have at hand: for whoever is short
-    /// of memory or IOVAs and may sleep. Waits for whoever is pinned.
-    pub fn trim(&self) {
-        if let Some(queues) = &self.queues {
-            self.drain_all(queues);
-        }
-        self.iova.trim();
-    }
-
     /// From now on every release is confirmed before it returns, and what waited has been. Waits for whoever is pinned.
     pub(crate) fn make_strict(&self) {
         if let Some(queues) = &self.queues {
             queues.open.store(false, Ordering::Relaxed);
             self.platform.synchronize();
-            self.drain_all(queues);
+            self.drain_all();
         }
     }
 

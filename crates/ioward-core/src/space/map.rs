@@ -10,7 +10,7 @@ use super::{
 use crate::driver::{Hung, Refused};
 use core::fmt;
 use ioward_iova::IovaError;
-use ioward_types::{Attributes, Iova, OutOfMemory, PhysAddr, Platform, Span};
+use ioward_types::{Attributes, Iova, OutOfMemory, PhysAddr, Platform, Span, cell::Ordering};
 
 /// Why nothing was mapped. Everything is as it was before, and confirmed to be so, but for [`MapError::Hung`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -153,26 +153,32 @@ impl<P: Platform> AddressSpace<P> {
         if let Some(window) = layout.forbidden.iter().find(|window| window.overlaps(&span)) {
             return Err(MapError::Forbidden(*window));
         }
-        let _one_at_a_time = layout.filling.then(|| self.filling.lock());
+        let one_at_a_time = self.is_slow(layout).then(|| self.filling.lock());
+        let locked = one_at_a_time.is_some();
         for (done, carrier) in layout.carriers.iter().enumerate() {
             if crate::mutate::on("rule_10") && done != 0 {
                 continue;
             }
             // SAFETY: as promised by the caller.
             if let Err((error, seen)) = unsafe { carrier.backing.map(&carrier.units, at, to, how) } {
-                return Err(self.undo(layout, done, seen, span).err().map_or(error, MapError::Hung));
+                return Err(self.undo(layout, done, seen, span, locked).err().map_or(error, MapError::Hung));
             }
         }
         if sync && layout.flush_after_map {
             self.platform.fence();
             if let Err(hung) = layout.flush(span, false) {
                 // Taken out as far as may be; what the hardware holds nobody knows, so the memory is withheld either way.
-                let _ = self.undo(layout, layout.carriers.len(), true, span);
+                let _ = self.undo(layout, layout.carriers.len(), true, span, locked);
                 return Err(MapError::Hung(hung));
             }
         }
         self.counters.add(&pin, cpu, counts);
         Ok(())
+    }
+
+    /// Whether maps and unmaps go one at a time: a carrier is being filled, or empty tables are being taken off.
+    fn is_slow(&self, layout: &Layout<P>) -> bool {
+        layout.filling || self.trimming.load(Ordering::Relaxed)
     }
 
     /// Every IOMMU knows what was mapped in `span`. On `Err` one did not answer, and its devices were silenced.
@@ -195,12 +201,14 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Takes `span` out of the first `done` carriers again. `seen`: hardware may have seen some of it in the next one.
+    /// `locked`: the caller holds the lock that keeps look-ups out of the tables.
     pub(super) fn undo(
         &self,
         layout: &Layout<P>,
         done: usize,
         seen: bool,
         span: Span<Iova>,
+        locked: bool,
     ) -> Result<(), Hung> {
         let mut removed: [Option<Removed<P>>; MAX_CARRIERS] = [const { None }; MAX_CARRIERS];
         for (carrier, removed) in layout.carriers[..done].iter().zip(&mut removed) {
@@ -214,9 +222,7 @@ impl<P: Platform> AddressSpace<P> {
         let hung = removed.iter().flatten().find_map(|removed| removed.hung);
         let result = layout.flush(span, tables_went).and(hung.map_or(Ok(()), Err));
         if result.is_ok() {
-            // While a carrier is being filled, the caller holds the lock.
-            let alone = !layout.filling;
-            removed.into_iter().flatten().for_each(|removed| self.free(removed, alone));
+            removed.into_iter().flatten().for_each(|removed| self.free(removed, !locked));
         }
         result
     }
@@ -259,7 +265,7 @@ impl<P: Platform> AddressSpace<P> {
         layout: &Layout<P>,
         span: Span<Iova>,
     ) -> Result<[Option<Removed<P>>; MAX_CARRIERS], ioward_pgtable::UnmapError> {
-        let _one_at_a_time = layout.filling.then(|| self.filling.lock());
+        let _one_at_a_time = self.is_slow(layout).then(|| self.filling.lock());
         if layout.carriers.len() > 1
             && let Some(page) = layout.carriers.iter().find_map(|carrier| carrier.backing.cuts(span))
         {

@@ -20,6 +20,7 @@ mod narrow;
 mod own;
 mod prepare;
 mod ring;
+mod trim;
 
 pub use counters::{Failures, SpaceStats};
 pub use gather::Gather;
@@ -40,7 +41,10 @@ use crate::{
 use alloc::vec::Vec;
 use core::fmt;
 use ioward_iova::{IovaAllocator, IovaError, IovaTree, Reserved};
-use ioward_types::{Iova, Platform, Span};
+use ioward_types::{
+    Iova, Platform, Span,
+    cell::{AtomicBool, Ordering},
+};
 use layout::Layout;
 use lazy::Queues;
 
@@ -56,6 +60,10 @@ pub struct AddressSpace<P: Platform> {
     /// Held for a few entries at a time while a carrier is being filled.
     filling: Ranked<P::Lock, ()>,
     iova: IovaAllocator<P>,
+    /// Somebody reserves IOVAs or takes that back, or trims: one at a time, since what is taken back last was taken last.
+    ranges: AtomicBool,
+    /// Tables that are empty are being taken off: what is mapped by hand waits.
+    trimming: AtomicBool,
     /// All IOVAs that there ever were: what a flush of everything names.
     iova_span: Span<Iova>,
     counters: Counters,
@@ -83,6 +91,8 @@ impl<P: Platform> AddressSpace<P> {
             registry,
             layout: Published::new(Layout::empty()),
             filling: Ranked::new(Rank::Filling, ()),
+            ranges: AtomicBool::new(false),
+            trimming: AtomicBool::new(false),
             iova,
         })
     }
@@ -153,8 +163,17 @@ impl<P: Platform> AddressSpace<P> {
         })
     }
 
+    /// Waits until nobody else has them: for a reservation, or for a trim and its flushes.
+    fn own_ranges(&self) -> Ranges<'_> {
+        while self.ranges.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            self.platform.relax();
+        }
+        Ranges(&self.ranges)
+    }
+
     /// Never to allocate any of these. All or none: `Err` names one that is in use.
     fn reserve_iova(&self, spans: &[Span<Iova>]) -> Result<Vec<Reserved>, Span<Iova>> {
+        let _nobody_trims = self.own_ranges();
         self.with_iovas(|iova| {
             if let Some(used) = spans.iter().find(|span| !iova.is_unused(**span)) {
                 return Err(*used);
@@ -169,6 +188,7 @@ impl<P: Platform> AddressSpace<P> {
         if last >= self.aperture().last() {
             return Ok(None);
         }
+        let _nobody_trims = self.own_ranges();
         self.with_iovas(|iova| iova.lower(last)).map(Some)
     }
 
@@ -180,6 +200,15 @@ impl<P: Platform> AddressSpace<P> {
 
     pub(crate) fn quarantine(&self, bytes: u64) {
         self.counters.quarantine(bytes);
+    }
+}
+
+/// The right to reserve IOVAs, until it is dropped.
+struct Ranges<'s>(&'s AtomicBool);
+
+impl Drop for Ranges<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -47,6 +47,7 @@ impl<P: Platform> AddressSpace<P> {
             // Where an IOMMU does not confirm, its devices are silenced; the region is firmware's and is not reused.
             let _ = self.take_out(span, ()).map(Gather::finish);
         }
+        let _nobody_trims = self.own_ranges();
         self.undo_iova(narrowed.reserved);
     }
 

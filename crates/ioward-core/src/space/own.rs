@@ -72,7 +72,7 @@ impl<P: Platform> AddressSpace<P> {
         // SAFETY: as promised by the caller.
         let Err((error, seen)) = (unsafe { backing.map(units, at.start, to, how) }) else { return Ok(true) };
         let asked = if let MapError::Hung(hung) = error { Err(hung) } else { Ok(()) };
-        match asked.and(self.undo(layout, 0, seen, at)) {
+        match asked.and(self.undo(layout, 0, seen, at, false)) {
             Ok(()) => {
                 self.free_iova(at);
                 Ok(false)

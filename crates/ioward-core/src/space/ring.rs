@@ -1,5 +1,5 @@
-//! A ring between one CPU that puts in and one drain that takes out: neither waits, and putting in takes no locked
-//! instruction.
+//! A ring between one CPU that puts in, one that says what may be taken, and one that takes: none waits, and putting in takes
+//! no locked instruction.
 
 use alloc::{boxed::Box, vec::Vec};
 use core::mem::MaybeUninit;
@@ -8,20 +8,22 @@ use ioward_types::{
     cell::{AtomicUsize, Ordering, UnsafeCell},
 };
 
-/// Places for `T`s in the order in which they came. `tail` is the putter's, `head` and `mark` are the taker's; each reads the
-/// other's. They count for ever, so a full ring and an empty one differ.
+/// Places for `T`s in the order in which they came. `tail` is the putter's, `marked` and `confirmed` are the flusher's, `head`
+/// is the taker's; they follow each other in this order and count for ever, so a full ring and an empty one differ. A place
+/// is the putter's until `tail` passes it, then the flusher's until `confirmed` does, then the taker's until `head` does.
 ///
 /// What is still in when the ring is dropped is leaked: only its taker knows whether it may end.
 #[repr(align(128))]
 pub struct Ring<T> {
     places: Box<[UnsafeCell<MaybeUninit<T>>]>,
     head: AtomicUsize,
-    mark: AtomicUsize,
+    confirmed: AtomicUsize,
+    marked: AtomicUsize,
     tail: AtomicUsize,
 }
 
-// SAFETY: a place is the putter's until `tail` passes it and the taker's until `head` does, each with release and acquire;
-// who may put and who may take is the unsafe functions' contract.
+// SAFETY: each place is one's at a time, as said above, and handed on with release and acquire; who may put, flush and take
+// is the unsafe functions' contract.
 unsafe impl<T: Send> Sync for Ring<T> {}
 
 impl<T> Ring<T> {
@@ -31,8 +33,8 @@ impl<T> Ring<T> {
         let mut all = Vec::new();
         all.try_reserve_exact(places).map_err(|_| OutOfMemory)?;
         all.extend((0..places).map(|_| UnsafeCell::new(MaybeUninit::uninit())));
-        let [head, mark, tail] = core::array::from_fn(|_| AtomicUsize::new(0));
-        Ok(Self { places: all.into_boxed_slice(), head, mark, tail })
+        let [head, confirmed, marked, tail] = core::array::from_fn(|_| AtomicUsize::new(0));
+        Ok(Self { places: all.into_boxed_slice(), head, confirmed, marked, tail })
     }
 
     #[inline(always)]
@@ -57,32 +59,51 @@ impl<T> Ring<T> {
         (taken < self.places.len()).then_some(Room { ring: self, tail })
     }
 
-    /// Remembers what is in now: that much is for [`Ring::take_marked`]. Tells how many that are.
+    /// Remembers what is in now, and tells how many of them have not been confirmed.
     ///
     /// # Safety
-    /// Nobody else marks or takes.
+    /// Nobody else marks or confirms.
     pub unsafe fn mark(&self) -> usize {
         let tail = self.tail.load(Ordering::Acquire);
-        self.mark.store(tail, Ordering::Relaxed);
-        tail.wrapping_sub(self.head.load(Ordering::Relaxed))
+        self.marked.store(tail, Ordering::Relaxed);
+        tail.wrapping_sub(self.confirmed.load(Ordering::Relaxed))
     }
 
-    /// Takes the oldest of those that were in at the last [`Ring::mark`]: it lies where it is until `take`, to which it
-    /// belongs, returns. False where there is none.
+    /// What was in at the last [`Ring::mark`] may be taken from now on. Before that, `each` has each of them.
     ///
     /// # Safety
-    /// Nobody else marks or takes.
+    /// As for [`Ring::mark`].
+    pub unsafe fn confirm(&self, mut each: impl FnMut(&mut T)) {
+        let mut at = self.confirmed.load(Ordering::Relaxed);
+        let marked = self.marked.load(Ordering::Relaxed);
+        while at != marked {
+            // SAFETY: it was written, since the tail was acquired with the mark, and is not the taker's yet.
+            self.place(at).with_mut(|place| each(unsafe { (*place).assume_init_mut() }));
+            at = at.wrapping_add(1);
+        }
+        self.confirmed.store(marked, Ordering::Release);
+    }
+
+    /// Takes the oldest, if it is confirmed: it lies where it is until `take`, to which it belongs, returns. False where
+    /// there is none.
+    ///
+    /// # Safety
+    /// Nobody else takes.
     #[inline(always)]
-    pub unsafe fn take_marked(&self, take: impl FnOnce(*mut T)) -> bool {
+    pub unsafe fn take(&self, take: impl FnOnce(*mut T)) -> bool {
         let head = self.head.load(Ordering::Relaxed);
-        if head == self.mark.load(Ordering::Relaxed) {
+        if head == self.confirmed.load(Ordering::Acquire) {
             return false;
         }
-        // The mark is no further than the tail that was acquired with it, so the place was written; the caller is the only
-        // taker, and takes it once.
+        // It was written and is the caller's, who is the only taker, and takes it once.
         self.place(head).with_mut(|place| take(place.cast()));
         self.head.store(head.wrapping_add(1), Ordering::Release);
         true
+    }
+
+    /// Whether there is something to take.
+    pub fn has_confirmed(&self) -> bool {
+        self.head.load(Ordering::Relaxed) != self.confirmed.load(Ordering::Relaxed)
     }
 }
 
@@ -118,22 +139,28 @@ mod tests {
         let take = || {
             let mut taken = None;
             // SAFETY: as above; what is taken was put.
-            unsafe { ring.take_marked(|place| taken = Some(place.read())) };
+            unsafe { ring.take(|place| taken = Some(place.read())) };
             taken
         };
         // SAFETY: as above.
         let mark = || unsafe { ring.mark() };
+        // SAFETY: as above.
+        let confirm = || unsafe { ring.confirm(|n| *n += 1) };
         for round in 0..7 {
             (0..3).for_each(|n| put(round * 10 + n));
             assert_eq!(mark(), 3);
             put(round * 10 + 3);
             // SAFETY: as above.
             assert!(unsafe { ring.room() }.is_none(), "full");
-            assert_eq!(ring.len(), 4);
-            (0..3).for_each(|n| assert_eq!(take(), Some(round * 10 + n)));
+            assert_eq!((ring.len(), take()), (4, None), "not confirmed");
+            confirm();
+            assert!(ring.has_confirmed());
+            (0..3).for_each(|n| assert_eq!(take(), Some(round * 10 + n + 1)));
             assert_eq!(take(), None, "it came after the mark");
             assert_eq!(mark(), 1);
-            assert_eq!(take(), Some(round * 10 + 3));
+            confirm();
+            assert_eq!(take(), Some(round * 10 + 4));
+            assert!(!ring.has_confirmed());
         }
     }
 }

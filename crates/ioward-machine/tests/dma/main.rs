@@ -12,6 +12,7 @@ mod lazy;
 mod list;
 mod peer;
 mod reserved;
+mod trim;
 
 use help::KINDS;
 use ioward::core::{Bound, DmaBuffer as _, FrameBuffer, PasidOffer, Policy, Region, Status};
