@@ -2,14 +2,20 @@
 //! cache as much as they may; and whatever has ended is tried once more by the device. `cargo xtask soak` runs it for long.
 //!
 //! Three judges: a device that reads a buffer's own token at its old address after its end was confirmed has found a stale
-//! translation; the machine's memory reports DMA and walks that reach what is freed; and what is held has a bound, and does
-//! not grow from one round to the next once it was trimmed.
+//! translation; the machine's memory reports DMA and walks that reach what is freed; and what is held has a bound while they
+//! are at work, and is the same to the byte each time that it was trimmed.
+//!
+//! What a call costs is reported, in processor time and in units of a probe that is measured beside it: of the first fifth of
+//! the rounds and of the last. Only where it is run for long has that a verdict, and only what is dearer by both is dearer.
 #[path = "rules/help.rs"]
 #[allow(dead_code)]
 mod help;
 
 use help::{KINDS, Kind};
-use ioward::core::{Dma, DmaBuffer, FlushMode, FrameBuffer, Policy, Reserved, space::QUEUED};
+use ioward::core::{
+    Dma, DmaBuffer, FlushMode, FrameBuffer, Policy, Reserved,
+    space::{AFTER, QUEUED},
+};
 use ioward::types::{Direction, Iova, PhysAddr, Platform, Span};
 use ioward_machine::Rig;
 use ioward_models::{DmaEngine, SimPlatform};
@@ -28,9 +34,13 @@ const PAGE: usize = 4096;
 const LIVE: usize = 24;
 const LONGEST: usize = 64;
 const THREADS: u64 = 2;
-/// How many things each thread does in a round, and how many rounds there are if no time is given.
+/// How many things each thread does in a round, how many rounds there are if no time is given, and after how many everything
+/// is trimmed: in between it grows old.
 const STEPS: usize = 120;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 9;
+const TRIMMED: usize = 4;
+/// By how much a call may cost more at the end than at the beginning.
+const DEARER: f64 = 1.10;
 
 /// Frames that hold a token of their own. When nothing is to reach them any more, the device tries.
 struct Tracked {
@@ -75,9 +85,53 @@ struct Machine {
     stale: Arc<AtomicU64>,
     missed: AtomicU64,
     tokens: AtomicU64,
+    /// Of this round: calls that were timed, and their nanoseconds.
+    calls: AtomicU64,
+    nanos: AtomicU64,
+    /// What the probe took in this round, the least of all threads before and after.
+    probe: AtomicU64,
+}
+
+/// Processor time of this thread, in nanoseconds: another process beside it does not count.
+fn processor_time() -> u64 {
+    #[repr(C)]
+    struct Time {
+        seconds: i64,
+        nanos: i64,
+    }
+    unsafe extern "C" {
+        fn clock_gettime(clock: i32, time: *mut Time) -> i32;
+    }
+    const THREAD: i32 = 3;
+    let mut time = Time { seconds: 0, nanos: 0 };
+    // SAFETY: the system's own, with the layout that 64-bit Linux has.
+    assert_eq!(unsafe { clock_gettime(THREAD, &mut time) }, 0);
+    time.seconds as u64 * 1_000_000_000 + time.nanos as u64
+}
+
+/// What the processor takes at the moment for something that is always the same: a neighbour that shares its core and caches
+/// makes everything dearer, and this too.
+fn probe() -> u64 {
+    let mut cells = [0_u64; 4096];
+    let mut random = Random(1);
+    let begin = processor_time();
+    for _ in 0..30_000 {
+        let at = random.below(cells.len());
+        cells[at] = cells[at].wrapping_add(random.0);
+    }
+    std::hint::black_box(&cells);
+    processor_time() - begin
 }
 
 impl Machine {
+    fn timed<R>(&self, call: impl FnOnce() -> R) -> R {
+        let begin = processor_time();
+        let result = call();
+        self.nanos.fetch_add(processor_time() - begin, Ordering::Relaxed);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        result
+    }
+
     fn buffer(&self, pages: usize) -> Tracked {
         let mut frames = FrameBuffer::new(&self.rig.platform, pages * PAGE, PAGE).unwrap();
         // At every page, so that whichever a stale translation leads to can be told.
@@ -105,8 +159,8 @@ impl Machine {
                 0..4 if live.len() < LIVE => {
                     let buffer = self.buffer(pages);
                     let (token, found_at) = (buffer.token, buffer.at.clone());
-                    let mapping =
-                        Dma::map(dma(), buffer, Direction::Both).map_err(|(error, _)| error).unwrap();
+                    let mapping = self.timed(|| Dma::map(dma(), buffer, Direction::Both));
+                    let mapping = mapping.map_err(|(error, _)| error).unwrap();
                     self.reads(Iova(mapping.iova().0 + (random.below(pages) * PAGE) as u64), token);
                     live.push((mapping, token, found_at));
                 }
@@ -116,9 +170,9 @@ impl Machine {
                     self.reads(at, token);
                     found_at.store(at.0, Ordering::Relaxed);
                     if random.below(3) == 0 {
-                        mapping.unmap().unwrap().ended();
+                        self.timed(|| mapping.unmap()).unwrap().ended();
                     } else {
-                        mapping.release().unwrap();
+                        self.timed(|| mapping.release()).unwrap();
                     }
                 }
                 6 => {
@@ -159,21 +213,45 @@ impl Machine {
         }
     }
 
-    /// Both threads at work; then what is held, once everything has ended.
-    fn round(&self, round: u64) -> u64 {
+    /// Both threads at work. Tells what a call cost, in nanoseconds, and what the probe did.
+    fn round(&self, round: usize) -> (f64, f64) {
+        self.calls.store(0, Ordering::Relaxed);
+        self.nanos.store(0, Ordering::Relaxed);
+        self.probe.store(u64::MAX, Ordering::Relaxed);
         thread::scope(|scope| {
             for thread in 0..THREADS {
-                scope.spawn(move || self.work(round * THREADS + thread + 1));
+                scope.spawn(move || {
+                    self.probe.fetch_min(probe(), Ordering::Relaxed);
+                    self.work(round as u64 * THREADS + thread + 1);
+                    self.probe.fetch_min(probe(), Ordering::Relaxed);
+                });
             }
         });
         let stats = self.dma.stats();
         assert_eq!((stats.live_mappings, stats.mapped_bytes, stats.quarantined), (0, 0, 0));
         assert!(stats.queued <= (self.rig.platform.cpus() * QUEUED) as u64, "{stats:?}");
-        self.dma.trim();
-        assert_eq!(self.dma.stats().queued, 0);
-        assert_eq!(self.dma.stats().iova_in_use, 0);
-        self.rig.memory.allocated()
+        let cost =
+            self.nanos.load(Ordering::Relaxed) as f64 / self.calls.load(Ordering::Relaxed).max(1) as f64;
+        (cost, self.probe.load(Ordering::Relaxed) as f64)
     }
+
+    /// Bytes that are held once queues have been flushed: as they are, and with everything given back that can be.
+    fn held(&self) -> (u64, u64) {
+        // Without what waits in queues: what is left are tables.
+        self.rig.platform.advance(AFTER);
+        self.dma.poll(self.rig.platform.now());
+        let held = self.rig.memory.allocated();
+        self.dma.trim();
+        let stats = self.dma.stats();
+        assert_eq!((stats.queued, stats.iova_in_use), (0, 0));
+        (held, self.rig.memory.allocated())
+    }
+}
+
+fn median(of: &[f64]) -> f64 {
+    let mut sorted = of.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
 }
 
 /// Numbers that are the same each time.
@@ -189,7 +267,8 @@ impl Random {
     }
 }
 
-fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) {
+/// Tells, where it ran for long, if calls have become dearer.
+fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) -> Option<String> {
     let mut rig = Rig::new(Policy { flush, ..Policy::default() });
     help::add(&mut rig, 0, kind);
     rig.start(0).unwrap();
@@ -203,22 +282,51 @@ fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) {
         stale: Arc::default(),
         missed: AtomicU64::new(0),
         tokens: AtomicU64::new(0),
+        calls: AtomicU64::new(0),
+        nanos: AtomicU64::new(0),
+        probe: AtomicU64::new(u64::MAX),
     };
     assert_eq!(machine.dma.flush_mode(), flush);
-    let mut held = Vec::new();
+    machine.dma.trim();
+    let empty = machine.rig.memory.allocated();
+    // What remains while they are at work are tables, of which a span of IOVAs has so many and no more: a page for 2 MiB, and
+    // few above.
+    let most = THREADS as usize * (LIVE * LONGEST + 64) * 4 + QUEUED * LONGEST * machine.rig.platform.cpus();
+    let bound = empty + (most / 512 + 16) as u64 * PAGE as u64;
+    let (mut costs, mut highest) = (Vec::new(), 0);
     for round in 0.. {
-        let over = until.map_or(round == ROUNDS as u64, |until| round >= 2 && Instant::now() >= until);
+        let over = until.map_or(round == ROUNDS, |until| round >= 10 && Instant::now() >= until);
+        if over || round % TRIMMED == 0 {
+            let (before, after) = machine.held();
+            highest = highest.max(before);
+            assert!(before <= bound, "{kind:?} {flush:?}: {before:#x} bytes, {bound:#x} at most");
+            assert_eq!(after, empty, "{kind:?} {flush:?}: bytes held after a trim");
+        }
         if over {
             break;
         }
-        held.push(machine.round(round));
+        costs.push(machine.round(round));
     }
+    let fifth = (costs.len() / 5).max(1);
+    // The very first finds everything cold.
+    let window = |of: &[(f64, f64)]| {
+        let calls: Vec<f64> = of.iter().map(|(cost, _)| *cost).collect();
+        let in_probes: Vec<f64> = of.iter().map(|(cost, probe)| cost / probe).collect();
+        (median(&calls), median(&in_probes))
+    };
+    let ((first, first_in_probes), (last, last_in_probes)) =
+        (window(&costs[1..=fifth]), window(&costs[costs.len() - fifth..]));
+    // Dearer by both measures: each has a noise of its own.
+    let dearer = (last / first).min(last_in_probes / first_in_probes);
     let stats = machine.dma.stats();
     println!(
-        "{kind:?} {flush:?}: {} rounds, {} mappings, {} flushes",
-        held.len(),
+        "{kind:?} {flush:?}: {} rounds, {} mappings, {} flushes; {} KiB held at most, {} after each trim; a call took \
+         {first:.0} ns at first and {last:.0} at last; {dearer:.2} by time or in probes, whichever is less",
+        costs.len(),
         stats.mappings,
-        stats.flushes
+        stats.flushes,
+        highest / 1024,
+        empty / 1024,
     );
     assert_eq!(
         machine.missed.load(Ordering::Relaxed),
@@ -227,19 +335,27 @@ fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) {
     );
     assert_eq!(machine.stale.load(Ordering::Relaxed), 0, "{kind:?} {flush:?}: something stale was reached");
     machine.rig.violations.assert_none();
-    // What remains are tables, of which a span of IOVAs has so many and no more: a page for 2 MiB, and few above.
-    let most = THREADS as usize * (LIVE * LONGEST + 64) * 4 + QUEUED * LONGEST * machine.rig.platform.cpus();
-    let (first, last) = (held[0], held[held.len() - 1]);
-    assert!(last <= first + (most / 512 + 16) as u64 * PAGE as u64, "{kind:?} {flush:?}: {held:?}");
+    (until.is_some() && dearer > DEARER).then(|| format!("{kind:?} {flush:?}: {dearer:.2}"))
 }
 
 #[test]
 fn nothing_stale_is_reached_and_nothing_is_lost() {
     let seconds = env::var("IOWARD_SOAK_SECONDS").ok().map(|seconds| seconds.parse::<u64>().unwrap());
     let runs = KINDS.len() as u32 * 2;
+    let mut dearer = Vec::new();
     for flush in [FlushMode::Strict, FlushMode::Lazy] {
         for kind in KINDS {
-            soak(kind, flush, seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds) / runs));
+            let until = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds) / runs);
+            dearer.extend(soak(kind, flush, until));
         }
     }
+    if seconds.is_some() {
+        println!("no stale access, no violation, memory flat after each trim and bounded before it");
+        println!(
+            "cost at the end within {:.0} % of the beginning: {}",
+            (DEARER - 1.0) * 100.0,
+            dearer.is_empty()
+        );
+    }
+    assert!(dearer.is_empty(), "calls that became dearer: {dearer:?}");
 }

@@ -288,9 +288,10 @@ impl<P: Platform> AddressSpace<P> {
             // What is marked was taken off the tables before: the marks were acquired.
             let hung = self.flush(self.iova_span, true).is_err();
             self.count(&[(Count::Flushes, 1)]);
-            let each = |entry: &mut Entry<P>| match hung {
-                true => self.withhold(entry),
-                false => {}
+            let each = |entry: &mut Entry<P>| {
+                if hung {
+                    self.withhold(entry);
+                }
             };
             for ring in &queues.rings {
                 // SAFETY: as above.
