@@ -5,7 +5,7 @@ use crate::{
     platform::{Bench, Free},
 };
 use ioward_pgtable::{
-    Format, MapCause, Options, Table,
+    AnyTable, ConfigError, Detached, Format, MapCause, MapError, Options, Table, UnmapError, Unmapped,
     formats::{AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span, TableConfig};
@@ -14,9 +14,80 @@ use std::{
     ptr,
 };
 
+type Mem = Bench<Free>;
+
+/// What is measured: a table of one format, to which the harness's pointer is what an `AnyTable`'s is to it; or an `AnyTable`
+/// as an address space has it, behind the harness's pointer.
+trait Measured: Sized {
+    fn make(mem: Mem, config: &TableConfig) -> Result<Self, ConfigError>;
+    /// # Safety
+    /// As for `Table::map_page`.
+    unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool;
+    /// # Safety
+    /// As for `Table::map`.
+    unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError>;
+    fn unmap_page(&self, span: Span<Iova>) -> bool;
+    fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError>;
+    /// # Safety
+    /// As for `Table::free`.
+    unsafe fn free(&self, detached: Detached);
+    fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr;
+    /// # Safety
+    /// As for `Table::destroy`.
+    unsafe fn destroy(self);
+}
+
+macro_rules! measured {
+    ($([$($generic:tt)*] $table:ty, $make:path;)*) => {$(
+        impl<$($generic)*> Measured for $table {
+            #[inline(always)]
+            fn make(mem: Mem, config: &TableConfig) -> Result<Self, ConfigError> {
+                $make(mem, config, Options::default())
+            }
+            #[inline(always)]
+            unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
+                // SAFETY: as promised by the caller.
+                unsafe { <$table>::map_page(self, at, to, how) }
+            }
+            #[inline(always)]
+            unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+                // SAFETY: as promised by the caller.
+                unsafe { <$table>::map(self, at, to, how) }
+            }
+            #[inline(always)]
+            fn unmap_page(&self, span: Span<Iova>) -> bool {
+                <$table>::unmap_page(self, span)
+            }
+            #[inline(always)]
+            fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+                <$table>::unmap(self, span)
+            }
+            #[inline(always)]
+            unsafe fn free(&self, detached: Detached) {
+                // SAFETY: as promised by the caller.
+                unsafe { <$table>::free(self, detached) }
+            }
+            #[inline(always)]
+            fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+                <$table>::translate_or(self, at, nowhere)
+            }
+            #[inline(always)]
+            unsafe fn destroy(self) {
+                // SAFETY: as promised by the caller.
+                unsafe { <$table>::destroy(self) }
+            }
+        }
+    )*};
+}
+
+measured! {
+    [F: Format] Table<F, Mem>, Table::new;
+    [] AnyTable<Mem>, AnyTable::with;
+}
+
 /// A table, with what a caller of the subsystem would bring to each call.
-struct Domain<F> {
-    table: Table<F, Bench<Free>>,
+struct Domain<T> {
+    table: T,
     /// Not a constant to the compiler: an address space is told it with each mapping.
     how: Attributes,
 }
@@ -25,11 +96,11 @@ const EINVAL: c_int = -22;
 const EEXIST: c_int = -17;
 const ENOMEM: c_int = -12;
 
-fn create<F: Format>(services: *const Services, sizes: u64, config: TableConfig) -> *mut c_void {
+fn create<T: Measured>(services: *const Services, sizes: u64, config: TableConfig) -> *mut c_void {
     // SAFETY: the harness's services are a static.
     let services: &'static Services = unsafe { &*services };
     let config = TableConfig { page_sizes: sizes, ..config };
-    match Table::<F, _>::new(Bench::new(services), &config, Options::default()) {
+    match T::make(Bench::new(services), &config) {
         Ok(table) => {
             let how = std::hint::black_box(Attributes::READ_WRITE);
             Box::into_raw(Box::new(Domain { table, how })).cast()
@@ -44,12 +115,12 @@ fn create<F: Format>(services: *const Services, sizes: u64, config: TableConfig)
 /// # Safety
 /// `domain` comes from `create` with the same format and has not been destroyed.
 #[inline(always)]
-unsafe fn of<'a, F: Format>(domain: *mut c_void) -> &'a Domain<F> {
+unsafe fn of<'a, T: Measured>(domain: *mut c_void) -> &'a Domain<T> {
     // SAFETY: as promised by the caller.
-    unsafe { &*domain.cast::<Domain<F>>() }
+    unsafe { &*domain.cast::<Domain<T>>() }
 }
 
-extern "C" fn map<F: Format>(
+extern "C" fn map<T: Measured>(
     domain: *mut c_void,
     at: u64,
     to: u64,
@@ -58,7 +129,7 @@ extern "C" fn map<F: Format>(
     mapped: *mut u64,
 ) -> c_int {
     // SAFETY: the harness hands in what `create` gave.
-    let domain = unsafe { of::<F>(domain) };
+    let domain = unsafe { of::<T>(domain) };
     let to = Span { start: PhysAddr(to), bytes: size.wrapping_mul(count) };
     // SAFETY: no device walks the table; the harness's threads have ranges of their own.
     if unsafe { domain.table.map_page(Iova(at), to, domain.how) } {
@@ -70,7 +141,7 @@ extern "C" fn map<F: Format>(
 }
 
 #[inline(never)]
-fn map_range<F: Format>(domain: &Domain<F>, at: u64, to: Span<PhysAddr>, mapped: *mut u64) -> c_int {
+fn map_range<T: Measured>(domain: &Domain<T>, at: u64, to: Span<PhysAddr>, mapped: *mut u64) -> c_int {
     // SAFETY: as in `map`.
     match unsafe { domain.table.map(Iova(at), to, domain.how) } {
         Ok(()) => {
@@ -86,9 +157,9 @@ fn map_range<F: Format>(domain: &Domain<F>, at: u64, to: Span<PhysAddr>, mapped:
     }
 }
 
-extern "C" fn unmap<F: Format>(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 {
+extern "C" fn unmap<T: Measured>(domain: *mut c_void, at: u64, size: u64, count: u64) -> u64 {
     // SAFETY: as in `map`.
-    let table = unsafe { &of::<F>(domain).table };
+    let table = unsafe { &of::<T>(domain).table };
     let span = Span { start: Iova(at), bytes: size.wrapping_mul(count) };
     if table.unmap_page(span) {
         return span.bytes;
@@ -97,7 +168,7 @@ extern "C" fn unmap<F: Format>(domain: *mut c_void, at: u64, size: u64, count: u
 }
 
 #[inline(never)]
-fn unmap_range<F: Format>(table: &Table<F, Bench<Free>>, span: Span<Iova>) -> u64 {
+fn unmap_range<T: Measured>(table: &T, span: Span<Iova>) -> u64 {
     let Ok(gone) = table.unmap(span) else { return 0 };
     if gone.tables_went() {
         // SAFETY: they are this table's, no hardware walks it, and look-ups do not run meanwhile.
@@ -106,14 +177,14 @@ fn unmap_range<F: Format>(table: &Table<F, Bench<Free>>, span: Span<Iova>) -> u6
     gone.bytes
 }
 
-extern "C" fn iova_to_phys<F: Format>(domain: *mut c_void, at: u64) -> u64 {
+extern "C" fn iova_to_phys<T: Measured>(domain: *mut c_void, at: u64) -> u64 {
     // SAFETY: as in `map`.
-    unsafe { of::<F>(domain) }.table.translate_or(Iova(at), PhysAddr(0)).0
+    unsafe { of::<T>(domain) }.table.translate_or(Iova(at), PhysAddr(0)).0
 }
 
-extern "C" fn destroy<F: Format>(domain: *mut c_void) {
+extern "C" fn destroy<T: Measured>(domain: *mut c_void) {
     // SAFETY: the harness gives up what `create` gave.
-    let domain = unsafe { Box::from_raw(domain.cast::<Domain<F>>()) };
+    let domain = unsafe { Box::from_raw(domain.cast::<Domain<T>>()) };
     // SAFETY: no hardware walks it.
     unsafe { domain.table.destroy() };
 }
@@ -130,18 +201,18 @@ const FOUR_LEVELS: TableConfig = TableConfig {
 };
 
 macro_rules! entries {
-    ($($name:literal: $format:ty, $config:expr;)*) => {
+    ($($name:literal: $table:ty, $config:expr;)*) => {
         static ENTRIES: [Tables; COUNT] = [$({
             extern "C" fn create_this(services: *const Services, sizes: u64) -> *mut c_void {
-                create::<$format>(services, sizes, $config)
+                create::<$table>(services, sizes, $config)
             }
             Tables {
                 name: concat!($name, "\0").as_ptr().cast(),
                 create: create_this,
-                map: map::<$format>,
-                unmap: unmap::<$format>,
-                iova_to_phys: iova_to_phys::<$format>,
-                destroy: destroy::<$format>,
+                map: map::<$table>,
+                unmap: unmap::<$table>,
+                iova_to_phys: iova_to_phys::<$table>,
+                destroy: destroy::<$table>,
             }
         },)*];
         const COUNT: usize = [$($name),*].len();
@@ -159,20 +230,23 @@ const RISCV_2: TableConfig =
     TableConfig { format: ioward_types::Format::RiscvSecond, in_bits: 50, ..FOUR_LEVELS };
 
 entries! {
-    "ioward Arm stage 1": ArmStage1<12>, ARM_1;
-    "ioward Arm stage 2": ArmStage2<12>, ARM_2;
-    "ioward AMD v1": AmdV1, AMD_1;
-    "ioward AMD v2": AmdV2, AMD_2;
-    "ioward VT-d first": VtdFirst, VTD_1;
-    "ioward VT-d second": VtdSecond, VTD_2;
-    "ioward RISC-V first": RiscvFirst, RISCV_1;
-    "ioward RISC-V second": RiscvSecond, RISCV_2;
-    "ioward Arm 1 incoherent": ArmStage1<12>, TableConfig { coherent: false, ..ARM_1 };
-    "ioward VT-d 2 incoherent": VtdSecond, TableConfig { coherent: false, ..VTD_2 };
-    "ioward Arm 1 dirty": ArmStage1<12>, TableConfig { dirty: true, ..ARM_1 };
-    "ioward AMD v1 dirty": AmdV1, TableConfig { dirty: true, ..AMD_1 };
-    "ioward VT-d 2 dirty": VtdSecond, TableConfig { dirty: true, ..VTD_2 };
-    "ioward RISC-V 1 dirty": RiscvFirst, TableConfig { dirty: true, ..RISCV_1 };
+    "ioward Arm stage 1": Table<ArmStage1<12>, Mem>, ARM_1;
+    "ioward Arm stage 2": Table<ArmStage2<12>, Mem>, ARM_2;
+    "ioward AMD v1": Table<AmdV1, Mem>, AMD_1;
+    "ioward AMD v2": Table<AmdV2, Mem>, AMD_2;
+    "ioward VT-d first": Table<VtdFirst, Mem>, VTD_1;
+    "ioward VT-d second": Table<VtdSecond, Mem>, VTD_2;
+    "ioward RISC-V first": Table<RiscvFirst, Mem>, RISCV_1;
+    "ioward RISC-V second": Table<RiscvSecond, Mem>, RISCV_2;
+    "ioward Arm 1 incoherent": Table<ArmStage1<12>, Mem>, TableConfig { coherent: false, ..ARM_1 };
+    "ioward VT-d 2 incoherent": Table<VtdSecond, Mem>, TableConfig { coherent: false, ..VTD_2 };
+    "ioward Arm 1 dirty": Table<ArmStage1<12>, Mem>, TableConfig { dirty: true, ..ARM_1 };
+    "ioward AMD v1 dirty": Table<AmdV1, Mem>, TableConfig { dirty: true, ..AMD_1 };
+    "ioward VT-d 2 dirty": Table<VtdSecond, Mem>, TableConfig { dirty: true, ..VTD_2 };
+    "ioward RISC-V 1 dirty": Table<RiscvFirst, Mem>, TableConfig { dirty: true, ..RISCV_1 };
+    "ioward any: Arm 1": AnyTable<Mem>, ARM_1;
+    "ioward any: VT-d 2": AnyTable<Mem>, VTD_2;
+    "ioward any: RISC-V 1": AnyTable<Mem>, RISCV_1;
 }
 
 static LIST: List<Tables, { COUNT + 1 }> = {
