@@ -61,11 +61,15 @@ const FIGURES: [Figure; 4] = [
 
 /// One line of the bench.
 #[derive(Debug, PartialEq)]
-struct Cost {
-    figure: String,
-    series: String,
-    count: f64,
-    cost: f64,
+pub struct Cost {
+    /// What is measured.
+    pub figure: String,
+    /// Of what.
+    pub series: String,
+    /// With how many.
+    pub count: f64,
+    /// What it takes, in the figure's unit.
+    pub cost: f64,
 }
 
 /// Measures, draws and writes.
@@ -74,29 +78,8 @@ pub fn run(tally: &mut Tally) {
 }
 
 fn grow() -> Result<(), String> {
-    let mut command = cargo();
-    command.args(["bench", "-p", "ioward-bench-plugin", "--bench", "growth"]);
-    println!("$ {}", crate::shell::line(&command));
-    let mut all = Vec::new();
-    for _ in 0..RUNS {
-        let output = command.output().map_err(|error| format!("the bench: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("the bench: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
-        }
-        all.extend(costs(&String::from_utf8_lossy(&output.stdout))?);
-    }
-    let costs = least(all);
-    let mut text = String::from(BEGIN);
-    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": not known");
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let _ = writeln!(
-        text,
-        "Machine: {}, load {} at the end. {}.\n",
-        model.trim_start_matches([' ', '\t', ':']),
-        load.split_whitespace().next().unwrap_or("not known"),
-        ask("rustc", &["--version"]).unwrap_or_default().trim()
-    );
+    let costs = measured("growth")?;
+    let mut text = format!("{BEGIN}{}\n", place());
     for figure in &FIGURES {
         let plot = plot(figure, &costs);
         let svg = plot.svg().ok_or_else(|| format!("nothing was measured for {}", figure.key))?;
@@ -109,6 +92,35 @@ fn grow() -> Result<(), String> {
     let old = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     let new = crate::bench::replaced(&old, &(text + END), BEGIN, END)?;
     fs::write(&path, new).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What a bench that tells costs measures; of several runs the least.
+pub fn measured(bench: &str) -> Result<Vec<Cost>, String> {
+    let mut command = cargo();
+    command.args(["bench", "-p", "ioward-bench-plugin", "--bench", bench]);
+    println!("$ {}", crate::shell::line(&command));
+    let mut all = Vec::new();
+    for _ in 0..RUNS {
+        let output = command.output().map_err(|error| format!("the bench: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("the bench: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
+        }
+        all.extend(costs(&String::from_utf8_lossy(&output.stdout))?);
+    }
+    Ok(least(all))
+}
+
+/// A line on where it is measured: the processor, how busy it is, and the compiler.
+pub fn place() -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": not known");
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    format!(
+        "Machine: {}, load {} at the end. {}.\n",
+        model.trim_start_matches([' ', '\t', ':']),
+        load.split_whitespace().next().unwrap_or("not known"),
+        ask("rustc", &["--version"]).unwrap_or_default().trim()
+    )
 }
 
 /// Of what was measured several times the least: whatever else a machine does only adds.
@@ -127,7 +139,7 @@ fn least(all: Vec<Cost>) -> Vec<Cost> {
 }
 
 /// Lines of four fields with tabs between; others are none of ours.
-fn costs(output: &str) -> Result<Vec<Cost>, String> {
+pub fn costs(output: &str) -> Result<Vec<Cost>, String> {
     let mut costs = Vec::new();
     for line in output.lines() {
         let [figure, series, count, cost] = line.split('\t').collect::<Vec<_>>()[..] else { continue };

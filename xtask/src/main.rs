@@ -19,6 +19,7 @@ mod plot;
 #[cfg(test)]
 mod porting;
 mod qemu;
+mod queues;
 mod runs;
 mod sanitize;
 mod setup;
