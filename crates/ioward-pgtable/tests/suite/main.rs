@@ -1,5 +1,6 @@
-//! One suite over every format, granule and width: each test below runs for each group of [`cases`](common::cases), and
-//! its name says the group and the rule.
+//! One suite over every format, granule and width: each rule below runs for each group of [`cases`](common::cases), and
+//! the test's name says the group and the rule. Beside them, in the same program so that walks are compiled once, stand
+//! tests of some formats or of none: [`operations`], [`page`], [`hitless`], [`hostile`].
 //!
 //! What the engine writes is judged by a walker that shares nothing with it ([`common::judge`]): each format decoded from
 //! literal positions, every reserved or unasked bit an error. Beside it stand literal words ([`words`]).
@@ -30,9 +31,13 @@ mod attributes;
 mod cut;
 mod grow;
 mod harvest;
+mod hitless;
+mod hostile;
 mod incoherent;
 mod memory;
 mod neighbours;
+mod operations;
+mod page;
 mod random;
 mod sizes;
 mod tools;

@@ -1,9 +1,7 @@
 //! What hardware sees after every single store, while a page is cut or the root grows; and what it may still see of
 //! tables that were taken off.
 
-mod common;
-
-use common::{Host, Traced, iova, phys};
+use crate::common::{Host, Traced, iova, phys};
 use ioward_pgtable::{AnyTable, CutError, Meaning, Options, ReadMemory, Touched, WalkError, walk};
 use ioward_types::{Attributes, Format, Iova, PhysAddr, Root, TableConfig};
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,7 @@
 //! What the short ways for single pages and runs must leave to the general way, and what they must find themselves. Each of
 //! their guards is met here once, in tables of three, four and five levels.
 
-mod common;
-
-use common::{Host, iova, phys};
+use crate::common::{Host, iova, phys};
 use ioward_pgtable::{
     Format, MapCause, MapError, Options, RangeError, Table, UnmapError, Unmapped,
     formats::{AmdV1, AmdV2, ArmStage1, RiscvFirst, VtdSecond},

@@ -1,8 +1,6 @@
 //! Map, unmap, lookup, free: one table of each shape, looked at closely.
 
-mod common;
-
-use common::{Host, iova, phys};
+use crate::common::{Host, iova, phys};
 use ioward_pgtable::{AnyTable, ConfigError, MapCause, RangeError, UnmapError};
 use ioward_types::{Attributes, Format, Iova, PhysAddr, TableConfig};
 

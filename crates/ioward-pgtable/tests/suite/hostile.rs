@@ -1,8 +1,6 @@
 //! Walks of memory that nobody vouches for; rights that links take away; cleans, counted.
 
-mod common;
-
-use common::{Host, cases, foreign, phys};
+use crate::common::{Host, cases, foreign, iova, phys};
 use ioward_pgtable::{AnyTable, Meaning, ReadMemory, WalkError, walk};
 use ioward_types::{Attributes, Format, Iova, PhysAddr, Root, TableConfig};
 use proptest::prelude::*;
@@ -33,7 +31,7 @@ proptest! {
     fn no_memory_makes_a_walk_loop_or_panic(
         which: usize, seed: u64, at: u64, narrow in 0u8..64, root: u64, levels: u8, in_bits: u8, sane: bool,
     ) {
-        let all = common::cases::all();
+        let all = cases::all();
         let mut config = all[which % all.len()];
         let mut root = Root { at: PhysAddr(root), levels };
         if sane {
@@ -167,10 +165,10 @@ fn each_line_is_cleaned_once() {
         assert_eq!(lines(&host), [1], "the rest of the line");
         map(8 * K4, 504);
         assert_eq!(lines(&host), [63], "a batch");
-        let gone = table.unmap(common::iova(6 * K4, 4 * K4)).unwrap();
+        let gone = table.unmap(iova(6 * K4, 4 * K4)).unwrap();
         assert!(!gone.tables_went());
         assert_eq!(lines(&host), [2]);
-        let gone = table.unmap(common::iova(0, 512 * K4)).unwrap();
+        let gone = table.unmap(iova(0, 512 * K4)).unwrap();
         assert!(gone.tables_went());
         assert_eq!(lines(&host), [1], "the link alone");
     }
