@@ -19,11 +19,11 @@ use ioward_types::{Attributes, Iova, PhysAddr, Root, Span, TableConfig};
 macro_rules! any {
     ($($name:ident($format:ty),)*) => {
         /// The table of an [`AnyTable`].
-        pub(crate) enum Form<M> {
+        pub(crate) enum Form<M: Mem> {
             $($name(Table<$format, M>),)*
         }
 
-        $(impl<M> Holds<$format, M> for Form<M> {
+        $(impl<M: Mem> Holds<$format, M> for Form<M> {
             #[inline(always)]
             fn table(&self) -> Option<&Table<$format, M>> {
                 if let Self::$name(table) = self { Some(table) } else { None }
@@ -39,7 +39,7 @@ macro_rules! any {
 }
 
 /// What may hold a table of format `F`.
-pub(crate) trait Holds<F: Format, M> {
+pub(crate) trait Holds<F: Format, M: Mem> {
     /// The table, if it is of that format.
     fn table(&self) -> Option<&Table<F, M>>;
 }
@@ -48,7 +48,7 @@ pub(crate) trait Holds<F: Format, M> {
 ///
 /// What is done for single pages goes by a pointer that was chosen when the table was made: one call, straight to the code
 /// of the format. All else chooses the format by a jump, once a call.
-pub struct AnyTable<M> {
+pub struct AnyTable<M: Mem> {
     pub(crate) calls: Calls<M>,
     pub(crate) form: Form<M>,
 }

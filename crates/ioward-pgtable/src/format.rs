@@ -108,6 +108,13 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn link(to: PhysAddr, below: u32) -> u64;
     /// Where a link leads.
     fn link_target(raw: u64) -> PhysAddr;
+    /// Where the entry for the IOVA `at` stands in the table of `level` that a link, made by the engine, leads to; `None`
+    /// where table and index are as well worked out apart.
+    #[inline(always)]
+    fn entry_below(link: u64, level: u32, at: u64) -> Option<PhysAddr> {
+        let _ = (link, level, at);
+        None
+    }
     /// Whether an entry of `level`, made by the engine, is a link; zero is none. It is asked at levels above zero only. A
     /// single comparison of a byte, or of a bit, is what every walk is made of.
     fn is_link(raw: u64, level: u32) -> bool;

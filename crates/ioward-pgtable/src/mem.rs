@@ -39,8 +39,8 @@ pub unsafe trait Mem: Clone + Send + Sync + 'static {
     /// # Safety
     /// As [`Mem::store`].
     unsafe fn swap(&self, at: PhysAddr, value: u64) -> u64;
-    /// A table as the CPU reaches it, worked out once for many accesses.
-    type View: Copy;
+    /// A table as the CPU reaches it, worked out once for many accesses. It is the same for as long as the table lives.
+    type View: Copy + Send + Sync;
     /// See [`Mem::View`].
     ///
     /// # Safety
@@ -69,6 +69,15 @@ pub unsafe trait Mem: Clone + Send + Sync + 'static {
     fn publish(&self);
 }
 
+/// The words of a table, where the CPU sees them.
+#[derive(Clone, Copy, Debug)]
+pub struct Words(NonNull<AtomicU64>);
+
+// SAFETY: it is an address; whoever uses it answers for the table, whose words are atomic.
+unsafe impl Send for Words {}
+// SAFETY: as above.
+unsafe impl Sync for Words {}
+
 // SAFETY: handed on to the platform, which promised the same.
 unsafe impl<P: Platform> Mem for P {
     #[inline(always)]
@@ -91,24 +100,24 @@ unsafe impl<P: Platform> Mem for P {
         // SAFETY: as promised by the caller.
         unsafe { hw::swap64(self, at, value) }
     }
-    type View = NonNull<AtomicU64>;
+    type View = Words;
     #[inline(always)]
-    unsafe fn view(&self, table: PhysAddr) -> NonNull<AtomicU64> {
-        self.virt(table).cast()
+    unsafe fn view(&self, table: PhysAddr) -> Words {
+        Words(self.virt(table).cast())
     }
     #[inline(always)]
-    unsafe fn load_in(&self, view: NonNull<AtomicU64>, _: PhysAddr, index: usize) -> u64 {
+    unsafe fn load_in(&self, view: Words, _: PhysAddr, index: usize) -> u64 {
         // SAFETY: as promised by the caller: a word of a table that lives, aligned as tables are.
-        u64::from_le(unsafe { view.add(index).as_ref() }.load(Ordering::Acquire))
+        u64::from_le(unsafe { view.0.add(index).as_ref() }.load(Ordering::Acquire))
     }
     #[inline(always)]
-    unsafe fn store_in(&self, view: NonNull<AtomicU64>, table: PhysAddr, index: usize, value: u64) {
+    unsafe fn store_in(&self, view: Words, table: PhysAddr, index: usize, value: u64) {
         if P::TRACED {
             // SAFETY: as promised by the caller.
             return unsafe { hw::store64(self, PhysAddr(table.0 + index as u64 * 8), value) };
         }
         // SAFETY: as for `load_in`.
-        unsafe { view.add(index).as_ref() }.store(value.to_le(), Ordering::Release);
+        unsafe { view.0.add(index).as_ref() }.store(value.to_le(), Ordering::Release);
     }
     #[inline(always)]
     fn frames(&self, bytes: usize, align: usize, below: PhysAddr) -> Result<PhysAddr, OutOfMemory> {
@@ -189,8 +198,21 @@ impl Node {
     /// The entries from `first` on, for many accesses.
     #[inline(always)]
     pub(crate) fn row<M: Mem>(self, mem: &M, first: usize) -> Row<'_, M> {
+        Row { mem, node: self, first, view: self.view(mem) }
+    }
+
+    /// Where the CPU reaches the table.
+    #[inline(always)]
+    pub(crate) fn view<M: Mem>(self, mem: &M) -> M::View {
         // SAFETY: a live table of ours (module's invariant).
-        Row { mem, node: self, first, view: unsafe { mem.view(self.0) } }
+        unsafe { mem.view(self.0) }
+    }
+
+    /// Loads an entry of a table, of which this is the view.
+    #[inline(always)]
+    pub(crate) fn load_in<M: Mem>(self, mem: &M, view: M::View, index: usize) -> u64 {
+        // SAFETY: a live table of ours, and an index inside it (module's invariant).
+        unsafe { mem.load_in(view, self.0, index) }
     }
 
     /// Stores `new` where `old` is; `Err` tells what is there instead.

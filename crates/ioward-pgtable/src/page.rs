@@ -120,7 +120,7 @@ impl<F: Format, M: Mem> Table<F, M> {
     #[inline(always)]
     pub fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
         match self.root_at(3, at.0) {
-            Some(root) => self.translate_from(root, 3, at.0, nowhere),
+            Some(_) => self.translate_from(self.load_first(3, at.0), 3, at.0, nowhere),
             None => self.translate_short(at, nowhere),
         }
     }
@@ -128,30 +128,31 @@ impl<F: Format, M: Mem> Table<F, M> {
     #[inline(never)]
     fn translate_short(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
         match (self.root_at(2, at.0), self.grown_root(at.0)) {
-            (Some(root), _) => self.translate_from(root, 2, at.0, nowhere),
-            (_, Some(root)) => self.translate_from(root, 3, at.0, nowhere),
+            (Some(_), _) => self.translate_from(self.load_first(2, at.0), 2, at.0, nowhere),
+            (_, Some(root)) => {
+                let raw = root.load(&self.mem, root_index::<F>(at.0, 3));
+                self.translate_from(raw, 3, at.0, nowhere)
+            }
             _ => self.lookup(at).map_or(nowhere, |(to, _, _)| to),
         }
     }
 
+    /// Where an entry of a root of `level`, which is 2 or 3 and a constant, leads to.
     #[inline(always)]
-    fn translate_from(&self, root: Node, level: u32, at: u64, nowhere: PhysAddr) -> PhysAddr {
+    fn translate_from(&self, raw: u64, level: u32, at: u64, nowhere: PhysAddr) -> PhysAddr {
         macro_rules! below {
-            ($node:expr, $level:expr, $place:expr) => {{
-                let raw = $node.row(&self.mem, $place).load(0);
+            ($raw:expr, $level:expr) => {{
+                let raw = $raw;
                 if !F::is_link(raw, $level) {
                     seldom();
                     return if raw == 0 { nowhere } else { F::output(raw, $level, at) };
                 }
-                Self::child(raw)
+                self.load_below(raw, $level - 1, at)
             }};
         }
-        let mut node = below!(root, level, root_index::<F>(at, level));
-        if level == 3 {
-            node = below!(node, 2, index::<F>(at, 2));
-        }
-        let node = below!(node, 1, index::<F>(at, 1));
-        let raw = node.row(&self.mem, index::<F>(at, 0)).load(0);
+        let raw = below!(raw, level);
+        let raw = if level == 3 { below!(raw, 2) } else { raw };
+        let raw = below!(raw, 1);
         match F::output_of_granule(raw, at) {
             Some(to) => to,
             None if raw == 0 => nowhere,
@@ -180,7 +181,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 }
 
 /// What is done for single pages, for one format.
-pub(crate) struct Calls<M> {
+pub(crate) struct Calls<M: Mem> {
     map: unsafe fn(&Form<M>, Iova, Span<PhysAddr>, Attributes) -> bool,
     unmap: fn(&Form<M>, Span<Iova>) -> bool,
     translate: fn(&Form<M>, Iova, PhysAddr) -> PhysAddr,

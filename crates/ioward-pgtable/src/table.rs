@@ -16,7 +16,7 @@ use loom::sync::atomic::{AtomicU64, Ordering};
 ///
 /// Methods take `&self`; calls on disjoint ranges may run at once. Dropping it **leaks** every table, because hardware
 /// may still walk them: see [`Table::destroy`].
-pub struct Table<F, M> {
+pub struct Table<F, M: Mem> {
     pub(crate) mem: M,
     /// Of a format that grows: a [`Top`], packed, which [`Table::grow`] changes.
     top: AtomicU64,
@@ -30,6 +30,10 @@ pub struct Table<F, M> {
     ///
     /// No step of its own to a checker of interleavings: see [`Table::root_at`] for why an old number does no harm.
     input_ends: [atomic::AtomicU64; 2],
+    /// The same where no root is ever put above another: a number that a comparison takes from memory by itself.
+    fixed_ends: [u64; 2],
+    /// Where the CPU reaches the root of `first`.
+    first_view: M::View,
     /// The physical address of the last granule that an entry can lead to.
     pub(crate) last_output: u64,
     /// The bits of leaves for RAM that nobody fetches from, by whether they may be read, written, and are coherent; zero where
@@ -127,13 +131,16 @@ impl<F: Format, M: Mem> Table<F, M> {
             let how = Attributes { read, write, execute: false, privileged: false, coherent, mmio: false };
             *bits = F::encode(how, &rules).unwrap_or(0);
         }
+        let ends = [3, 4].map(|levels| {
+            let bits = config.in_bits - u8::from(both_halves);
+            if shape.levels == levels { 1 << bits } else { 0 }
+        });
         Ok(Self {
+            first_view: root.view(&mem),
             mem,
             leaf_bits,
-            input_ends: [3, 4].map(|levels| {
-                let bits = config.in_bits - u8::from(both_halves);
-                atomic::AtomicU64::new(if shape.levels == levels { 1 << bits } else { 0 })
-            }),
+            input_ends: ends.map(atomic::AtomicU64::new),
+            fixed_ends: ends,
             last_output: (1 << config.out_bits) - (1 << F::GRANULE_SHIFT),
             top: AtomicU64::new(packed),
             first: Top::unpack(packed),
@@ -171,7 +178,12 @@ impl<F: Format, M: Mem> Table<F, M> {
     pub(crate) fn root_at(&self, level: u32, at: u64) -> Option<Node> {
         // Relaxed: who finds a number that was there before a grow has a root that is a table yet. It goes only by an unmap
         // that covers all of it, whose caller has seen the grow and of whom later users of the range know.
-        let end = self.input_ends[level as usize - 2].load(atomic::Ordering::Relaxed);
+        let levels = level as usize - 2;
+        let end = if F::GROWS {
+            self.input_ends[levels].load(atomic::Ordering::Relaxed)
+        } else {
+            self.fixed_ends[levels]
+        };
         (at < end).then_some(self.first.node)
     }
 
@@ -373,9 +385,25 @@ impl<F: Format, M: Mem> Table<F, M> {
         // span, and calls on overlapping ranges do not run at once (`map`, `Detached::free`).
         unsafe { Node::at(F::link_target(raw)) }
     }
+
+    /// Loads the entry for `at` from the table of `level` that a link, an entry one level higher, leads to.
+    #[inline(always)]
+    pub(crate) fn load_below(&self, link: u64, level: u32, at: u64) -> u64 {
+        match F::entry_below(link, level, at) {
+            // SAFETY: the format says where in the table of `child`, which lives, its entry for `at` is.
+            Some(entry) => unsafe { self.mem.load(entry) },
+            None => Self::child(link).row(&self.mem, index::<F>(at, level)).load(0),
+        }
+    }
+
+    /// Loads the entry for `at` from the root that the table was made with, which [`Table::root_at`] gave for `at`.
+    #[inline(always)]
+    pub(crate) fn load_first(&self, level: u32, at: u64) -> u64 {
+        self.first.node.load_in(&self.mem, self.first_view, root_index::<F>(at, level))
+    }
 }
 
-impl<F: Format, M> fmt::Debug for Table<F, M> {
+impl<F: Format, M: Mem> fmt::Debug for Table<F, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let top = if F::GROWS { Top::unpack(self.top.load(Ordering::Acquire)) } else { self.first };
         write!(f, "Table({}, root {}, {} levels)", F::FORMAT, top.node.phys(), top.level + 1)

@@ -74,7 +74,7 @@ pub unsafe trait Platform: Clone + Send + Sync + 'static {
     /// # Safety
     /// They come from [`Platform::frames`] with the same length, and neither a device nor a reference reaches them.
     unsafe fn free(&self, at: PhysAddr, bytes: usize);
-    /// Where the CPU sees `at`. Inlined into walks.
+    /// Where the CPU sees `at`: the same for as long as the frame is allocated. Inlined into walks.
     fn virt(&self, at: PhysAddr) -> NonNull<u8>;
     /// Where the memory system has the byte that the CPU sees at `at`, and how many bytes from there on, at most `bytes`, it
     /// has in one piece. `None` where that is not known, or is nothing that a device may be given: such a buffer is copied

@@ -38,14 +38,19 @@ impl<const STAGE: u8> Riscv<STAGE> {
     const EXTRA_BITS: u32 = if STAGE == 1 { 0 } else { pte::SECOND_STAGE_ROOT_BITS };
 }
 
+/// How much further left a page's number stands in an address than in an entry.
+const NUMBER_SHIFT: u32 = pte::PAGE_SHIFT - pte::PPN.low as u32;
+/// How far left an index of words of eight bytes stands before that shift.
+const INDEX_BEFORE: u32 = 3 - NUMBER_SHIFT;
+
 #[inline(always)]
 fn address(raw: u64) -> u64 {
-    pte::PPN.of(raw) << pte::PAGE_SHIFT
+    (raw & pte::PPN.mask()) << NUMBER_SHIFT
 }
 
 #[inline(always)]
 fn number(to: PhysAddr) -> u64 {
-    to.0 >> (pte::PAGE_SHIFT - pte::PPN.low as u32)
+    to.0 >> NUMBER_SHIFT
 }
 
 impl<const STAGE: u8> Format for Riscv<STAGE> {
@@ -85,7 +90,15 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
     #[inline(always)]
     fn link_target(raw: u64) -> PhysAddr {
         // Links have nothing above the page's number.
-        PhysAddr((raw << (pte::PAGE_SHIFT - pte::PPN.low as u32)) & !0xfff)
+        PhysAddr((raw << NUMBER_SHIFT) & !0xfff)
+    }
+    #[inline(always)]
+    fn entry_below(link: u64, level: u32, at: u64) -> Option<PhysAddr> {
+        // The index is put beside the page's number before that is shifted: the shift is then part of the load's address.
+        let number = link & pte::PPN.mask();
+        let index =
+            at >> (Self::entry_shift(level) - INDEX_BEFORE) & (((1 << Self::INDEX_BITS) - 1) << INDEX_BEFORE);
+        Some(PhysAddr((number | index) << NUMBER_SHIFT))
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
@@ -126,8 +139,8 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
             let set = (1 << pte::NAPOT_64K_SHIFT) - 1;
             return PhysAddr(address(raw) & !set | at & set);
         }
-        // A page is aligned to its size.
-        PhysAddr(address(raw) | at & ((1 << Self::entry_shift(level)) - 1))
+        // A page is aligned to its size, so the sum is what "or" gives; but a sum with a shifted number is one instruction.
+        PhysAddr(address(raw) + (at & ((1 << Self::entry_shift(level)) - 1)))
     }
 
     #[inline(always)]
@@ -137,7 +150,7 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
             seldom();
             return None;
         }
-        Some(PhysAddr(address(raw) | at & ((1 << Self::GRANULE_SHIFT) - 1)))
+        Some(PhysAddr(address(raw) + (at & ((1 << Self::GRANULE_SHIFT) - 1))))
     }
 
     fn kind(raw: u64, level: u32) -> Kind {
@@ -277,6 +290,22 @@ mod tests {
         assert!(bad(0x453, 1), "a misaligned large page");
         assert_eq!(RiscvSecond::kind(0x53, 4), Kind::Leaf { shift: 48 });
         assert_eq!(RiscvSecond::kind(0x21, 1), Kind::Link { level: 0 });
+    }
+
+    #[test]
+    fn an_entry_below_a_link_is_where_table_and_index_say() {
+        for target in [0, 0x1000, 0x80ab_c000, (1 << 56) - 0x1000] {
+            for mark in [0, RiscvFirst::LINK_CLEANED] {
+                for (level, at) in (0..4).flat_map(|level| {
+                    [0, 0xfff, 0x1234_5678_9abc, 0x7fff_ffff_ffff, u64::MAX].map(|at| (level, at))
+                }) {
+                    let link = RiscvFirst::link(PhysAddr(target), level) | mark;
+                    let index = at >> (12 + 9 * level) & 511;
+                    let entry = RiscvFirst::entry_below(link, level, at);
+                    assert_eq!(entry, Some(PhysAddr(target + 8 * index)), "{target:#x}, {level}, {at:#x}");
+                }
+            }
+        }
     }
 
     #[test]
