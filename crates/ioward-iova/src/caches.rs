@@ -287,6 +287,38 @@ impl<P: Platform> IovaAllocator<P> {
         self.sizes.place(span.bytes).is_some_and(|place| self.put(pin, cpu, place, span))
     }
 
+    /// As [`IovaAllocator::free`], for ranges of `bytes` bytes each that begin at `starts`: as many at a time as this CPU can
+    /// keep at hand, under one pin. The error is the first one; all others are freed.
+    pub fn free_all(&self, bytes: u64, starts: &[Iova]) -> Result<(), IovaError> {
+        let mut result = Ok(());
+        let mut left = starts;
+        while !left.is_empty() {
+            left = &left[self.put_all(bytes, left)..];
+            // The stack is full: this one makes room for others, or is none that is kept.
+            if let Some((first, others)) = left.split_first() {
+                let span = Span { start: *first, bytes };
+                if !self.free_anywhere(span) {
+                    result = result.and(Err(IovaError::NotAllocated(span)));
+                }
+                left = others;
+            }
+        }
+        result
+    }
+
+    /// This CPU keeps at hand as many as there is room for, from the first one on. Tells how many.
+    #[inline(always)]
+    fn put_all(&self, bytes: u64, starts: &[Iova]) -> usize {
+        let Some(place) = self.sizes.place(bytes) else { return 0 };
+        let (pin, cpu) = self.platform.pin();
+        let Some(stock) = self.mine(&pin, cpu, Zone::Main) else { return 0 };
+        // After the look through the gate: it changes only while all are stopped.
+        let floor = self.floor.load(Ordering::Relaxed);
+        let main = starts.iter().take_while(|start| start.0 >= floor).count();
+        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+        unsafe { stock.push_all(place, &starts[..main]) }
+    }
+
     #[inline(always)]
     fn put(&self, pin: &P::Pin, cpu: usize, place: Place, span: Span<Iova>) -> bool {
         let Some(stock) = self.mine(pin, cpu, Zone::Main) else { return false };

@@ -9,7 +9,10 @@ use core::{
     mem::{offset_of, size_of},
     ptr,
 };
-use ioward_types::cell::{AtomicUsize, Ordering, UnsafeCell};
+use ioward_types::{
+    Iova,
+    cell::{AtomicUsize, Ordering, UnsafeCell},
+};
 
 /// Sizes that are kept at hand: 1, 2, 4, … 512 granules.
 pub const CLASSES: usize = 10;
@@ -148,6 +151,28 @@ impl Stock {
         starts.with_mut(|starts| unsafe { *(*starts).get_unchecked_mut(len) = start });
         head.len.store(len + 1, Ordering::Relaxed);
         true
+    }
+
+    /// Adds ranges as long as there is room, and tells how many those were.
+    ///
+    /// # Safety
+    /// As for [`Stock::pop`].
+    #[inline(always)]
+    pub unsafe fn push_all(&self, place: Place, ranges: &[Iova]) -> usize {
+        let (head, starts) = self.at(place);
+        let len = head.len.load(Ordering::Relaxed);
+        let count = head.room.load(Ordering::Relaxed).saturating_sub(len).min(ranges.len());
+        if count != 0 {
+            // SAFETY: there is room, so it is a stack.
+            let starts = unsafe { &*starts };
+            starts.with_mut(|starts| {
+                // SAFETY: as promised by the caller; the end is at most `room`, which is at most the array's length.
+                let places = unsafe { (&mut *starts).get_unchecked_mut(len..len + count) };
+                places.iter_mut().zip(ranges).for_each(|(place, range)| *place = range.0);
+            });
+            head.len.store(len + count, Ordering::Relaxed);
+        }
+        count
     }
 
     /// Takes the `count` ranges that came last, or all where there are fewer. What `f` gives they have gone to.

@@ -5,6 +5,7 @@ use ioward_types::{Iova, Nanos, OutOfMemory, PhysAddr, Platform, RawLock, Span};
 use proptest::prelude::*;
 use std::{
     cell::Cell,
+    collections::BTreeSet,
     ptr::NonNull,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -349,6 +350,49 @@ fn nothing_is_given_out_twice() {
     iovas.trim();
     assert_eq!(iovas.in_use(), 0);
     assert!(iovas.alloc((PAGES as u64 - 1) * PAGE, PAGE, Iova(u64::MAX)).is_ok());
+}
+
+/// Ranges that are freed together come back as if one by one: more than there is room for, below 4 GiB and above, lengths
+/// that are not kept, and one that was not allocated.
+#[test]
+fn what_is_freed_together_is_free() {
+    CPU.set(0);
+    for (bytes, count, limit) in [
+        (PAGE, 500, u64::MAX),
+        (3 * PAGE, 200, u64::MAX),
+        (PAGE, 300, u64::from(u32::MAX)),
+        (33 * PAGE, 20, u64::MAX),
+        (512 * PAGE, 80, u64::MAX),
+        (PAGE, 0, u64::MAX),
+    ] {
+        let iovas = allocator(8 << 30);
+        let got: Vec<Iova> =
+            (0..count).map(|_| iovas.alloc(bytes, PAGE, Iova(limit)).unwrap().start).collect();
+        let other = iovas.alloc(bytes, PAGE, Iova(u64::MAX)).unwrap();
+        let in_use = iovas.in_use();
+        let (first, rest) = got.split_at(got.len() / 3);
+        iovas.free_all(bytes, first).unwrap();
+        assert_eq!(iovas.in_use(), in_use - first.len() as u64 * rounded(bytes));
+        // What is at hand is given out again, once each.
+        let again: BTreeSet<Iova> =
+            first.iter().map(|_| iovas.alloc(bytes, PAGE, Iova(limit)).unwrap().start).collect();
+        assert!(
+            again.len() == first.len() && rest.iter().chain([&other.start]).all(|one| !again.contains(one))
+        );
+        iovas.free_all(bytes, &again.into_iter().collect::<Vec<_>>()).unwrap();
+        iovas.free_all(bytes, rest).unwrap();
+        iovas.free(other).unwrap();
+        iovas.trim();
+        assert_eq!(iovas.in_use(), 0);
+        assert!(iovas.with_tree(|tree| tree.alloc((8 << 30) - PAGE, PAGE, Iova(u64::MAX))).is_ok());
+    }
+    let iovas = allocator(8 << 30);
+    let bytes = 33 * PAGE;
+    let [one, two] = [(); 2].map(|()| iovas.alloc(bytes, PAGE, Iova(u64::MAX)).unwrap().start);
+    let wrong = Iova(PAGE);
+    let not = IovaError::NotAllocated(Span { start: wrong, bytes });
+    assert_eq!(iovas.free_all(bytes, &[one, wrong, two]), Err(not));
+    assert_eq!(iovas.in_use(), 0);
 }
 
 #[derive(Clone, Debug)]

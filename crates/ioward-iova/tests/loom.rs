@@ -102,7 +102,7 @@ fn who_takes_all_has_all_to_itself() {
             thread::spawn(move || {
                 CPU.with(|cpu| cpu.set(1));
                 let one = iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap();
-                iovas.free(one).unwrap();
+                iovas.free_all(PAGE, &[one.start]).unwrap();
             })
         };
         CPU.with(|cpu| cpu.set(0));
@@ -141,8 +141,7 @@ fn two_cpus_share_nothing_but_the_depot() {
         let theirs = worker.join().unwrap();
         assert!(!mine.overlaps(&theirs));
         // Freed where it was not allocated.
-        iovas.free(theirs).unwrap();
-        iovas.free(mine).unwrap();
+        iovas.free_all(PAGE, &[theirs.start, mine.start]).unwrap();
         assert_eq!(iovas.in_use(), 0);
     });
 }

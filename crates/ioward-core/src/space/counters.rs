@@ -21,7 +21,7 @@ pub struct SpaceStats {
     pub bounced_bytes: u64,
     /// Flushes that the DMA API has waited for.
     pub flushes: u64,
-    /// Mappings that have been released and wait in a queue for their flush.
+    /// Mappings that have been released and wait in a queue: for their flush, or to be ended since.
     pub queued: u64,
     /// What could not be mapped, by kind.
     pub failures: Failures,

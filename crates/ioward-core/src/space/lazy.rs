@@ -10,11 +10,11 @@ use super::{
     deferred::{Apart, Deferred},
     layout::Layout,
     own::ended,
-    ring::Ring,
+    ring::{Ring, Room},
 };
 use crate::{
     driver::Hung,
-    order::{Rank, Ranked},
+    order::{Held, Rank, Ranked},
 };
 use alloc::{
     boxed::Box,
@@ -28,11 +28,13 @@ use core::{
 use ioward_pgtable::Detached;
 use ioward_types::{
     IommuId, Iova, Nanos, OutOfMemory, Platform, Span,
-    cell::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence},
+    cell::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 
 /// How many mappings of a CPU wait for one flush at most.
 pub const QUEUED: usize = if cfg!(loom) { 2 } else { 256 };
+/// How many IOVAs go back under one pin at most.
+const TOGETHER: usize = 32;
 /// How long one waits at most, if [`AddressSpace::poll`] is called when it asks to be.
 pub const AFTER: Nanos = Nanos(10_000_000);
 
@@ -54,16 +56,25 @@ struct Entry<P: Platform> {
     tables: Tables<P>,
 }
 
-/// Each CPU's queue, and who empties them: one flushes at a time, and one ends what has been flushed. They are two, since what
-/// is ended may do anything, wait for a flush among others; nothing of anybody else's runs while `flushing` is set.
+/// A place in a queue.
+type Place<'q, P> = Room<'q, Entry<P>, QUEUED>;
+
+/// Ranges of one length that go back together.
+struct Run {
+    bytes: u64,
+    len: usize,
+    starts: [Iova; TOGETHER],
+}
+
+/// Each CPU's queue, and who empties them: one flushes all at a time, and one of each queue ends what has been flushed. They
+/// are two, since what is ended may do anything, wait for a flush among others; nothing of anybody else's runs while `flushing`
+/// is set. A CPU whose queue is full ends its own alone, so that its IOVAs and its memory stay with it.
 pub struct Queues<P: Platform> {
-    rings: Box<[Ring<Entry<P>>]>,
+    rings: Box<[Ring<Entry<P>, QUEUED>]>,
     /// Somebody flushes.
     flushing: AtomicBool,
     /// How often that came to its end.
     flushed: AtomicUsize,
-    /// Somebody ends what has been flushed: nobody waits for that one.
-    ending: AtomicBool,
     /// When they were emptied last, in nanoseconds.
     drained: AtomicU64,
     /// Whether more is put in.
@@ -76,13 +87,12 @@ impl<P: Platform> Queues<P> {
         let mut rings = Vec::new();
         rings.try_reserve_exact(platform.cpus()).map_err(|_| OutOfMemory)?;
         for _ in 0..platform.cpus() {
-            rings.push(Ring::new(QUEUED)?);
+            rings.push(Ring::new()?);
         }
         Ok(Self {
             rings: rings.into_boxed_slice(),
             flushing: AtomicBool::new(false),
             flushed: AtomicUsize::new(0),
-            ending: AtomicBool::new(false),
             drained: AtomicU64::new(platform.now().0),
             open: AtomicBool::new(true),
         })
@@ -147,6 +157,20 @@ impl<P: Platform> AddressSpace<P> {
     /// CPU's queue is flushed. On `Err` all of it is withheld.
     #[inline]
     pub(crate) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
+        let owner = ManuallyDrop::new(owner);
+        let Some(queues) = &self.queues else {
+            return self.end_now(at).map(|()| drop(ManuallyDrop::into_inner(owner)));
+        };
+        // SAFETY: the owner is small, and used again only where it was not taken.
+        if Deferred::is_small::<O>() && unsafe { self.put_page_off(queues, at, &owner) } {
+            return Ok(());
+        }
+        self.give_up_anyhow(at, ManuallyDrop::into_inner(owner))
+    }
+
+    /// The same for whatever there is.
+    #[inline(never)]
+    fn give_up_anyhow<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
         let mut owner = ManuallyDrop::new(owner);
         if let Some(queues) = &self.queues {
             if Deferred::is_small::<O>() {
@@ -176,7 +200,6 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// # Safety
     /// As for [`AddressSpace::put_off`].
-    #[inline(always)]
     unsafe fn put_off_twice<O: Send + 'static>(
         &self,
         queues: &Queues<P>,
@@ -191,16 +214,94 @@ impl<P: Platform> AddressSpace<P> {
             return Ok(false);
         }
         // It is full, most of the time.
-        self.drain(queues);
+        self.make_room(queues);
         // SAFETY: it was not taken.
         unsafe { self.put_off(queues, at, owner) }
+    }
+
+    /// Ends what was flushed of this CPU's queue: by another CPU since, or now.
+    #[cold]
+    #[inline(never)]
+    fn make_room(&self, queues: &Queues<P>) {
+        let (_, cpu) = self.platform.pin();
+        // Another CPU's queue does as well, if this goes on there now.
+        let Some(ring) = queues.rings.get(cpu) else { return };
+        if !ring.has_confirmed() {
+            self.flush_queues(queues);
+        }
+        self.end_flushed(ring);
+    }
+
+    /// A place in this CPU's queue, if it has one and is in use, and how what waits there is taken out.
+    ///
+    /// # Safety
+    /// The pin and the number are of one call of the platform's, and kept until the place is used or given up.
+    #[inline(always)]
+    unsafe fn place<'q>(
+        &'q self,
+        queues: &'q Queues<P>,
+        pin: &'q P::Pin,
+        cpu: usize,
+    ) -> Option<(Place<'q, P>, &'q Layout<P>)> {
+        let layout = self.layout.read(pin);
+        // SAFETY: the ring is this CPU's, to which the caller is pinned until the room is used or given up.
+        let room = unsafe { queues.rings.get(cpu)?.room() }?;
+        // Looked at under the pin, for which whoever closes the queues waits.
+        (queues.open.load(Ordering::Relaxed) && !layout.filling).then_some((room, layout))
+    }
+
+    /// Writes an entry, and counts it.
+    ///
+    /// # Safety
+    /// The place is this CPU's, the owner is small, and the caller does not use it again.
+    #[inline(always)]
+    unsafe fn put<O: Send + 'static>(
+        &self,
+        (pin, cpu): (&P::Pin, usize),
+        room: Place<'_, P>,
+        span: Span<Iova>,
+        owner: &ManuallyDrop<O>,
+        tables: Tables<P>,
+    ) {
+        self.counters.add(pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, span.bytes)]);
+        let write = |entry: *mut Entry<P>| {
+            // SAFETY: the place is the entry's; the owner is small, and taken once.
+            unsafe {
+                (&raw mut (*entry).span).write(span);
+                Deferred::write(&raw mut (*entry).owner, ptr::read(&raw const **owner));
+                (&raw mut (*entry).tables).write(tables);
+            }
+        };
+        // SAFETY: all of an entry is written.
+        unsafe { room.put(write) };
+    }
+
+    /// [`AddressSpace::put_off`] for a page of the only carrier, where there is room. False: nothing is done.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    unsafe fn put_page_off<O: Send + 'static>(
+        &self,
+        queues: &Queues<P>,
+        at: Span<Iova>,
+        owner: &ManuallyDrop<O>,
+    ) -> bool {
+        let (pin, cpu) = self.platform.pin();
+        // SAFETY: pinned until the end.
+        let Some((room, layout)) = (unsafe { self.place(queues, &pin, cpu) }) else { return false };
+        let gone = layout.only.as_ref().is_some_and(|backing| backing.unmap_page(at));
+        if gone {
+            // SAFETY: the place is of this pin; the rest is promised by the caller.
+            unsafe { self.put((&pin, cpu), room, at, owner, None) };
+        }
+        gone
     }
 
     /// Puts a mapping into this CPU's queue. `Ok(false)`: nothing is done, since that cannot be.
     ///
     /// # Safety
     /// The owner is small, and the caller does not use it again but after `Ok(false)`.
-    #[inline(never)]
     unsafe fn put_off<O: Send + 'static>(
         &self,
         queues: &Queues<P>,
@@ -208,43 +309,20 @@ impl<P: Platform> AddressSpace<P> {
         owner: &ManuallyDrop<O>,
     ) -> Result<bool, Hung> {
         let (pin, cpu) = self.platform.pin();
-        let layout = self.layout.read(&pin);
-        // SAFETY: the ring is this CPU's, to which the caller is pinned until the room is used or given up.
-        let Some(room) = queues.rings.get(cpu).and_then(|ring| unsafe { ring.room() }) else {
-            return Ok(false);
-        };
-        // Looked at under the pin, for which whoever closes the queues waits.
-        if !queues.open.load(Ordering::Relaxed) || layout.filling {
-            return Ok(false);
-        }
-        let put = |tables: Tables<P>| {
-            self.counters.add(&pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, at.bytes)]);
-            let write = |entry: *mut Entry<P>| {
-                // SAFETY: the place is the entry's; the owner is small, and taken once.
-                unsafe {
-                    (&raw mut (*entry).span).write(at);
-                    Deferred::write(&raw mut (*entry).owner, ptr::read(&raw const **owner));
-                    (&raw mut (*entry).tables).write(tables);
-                }
-            };
-            // SAFETY: all of an entry is written.
-            unsafe { room.put(write) };
-            Ok(true)
-        };
-        if layout.only.as_ref().is_some_and(|backing| backing.unmap_page(at)) {
-            return put(None);
-        }
+        // SAFETY: pinned until the entry is written.
+        let Some((room, layout)) = (unsafe { self.place(queues, &pin, cpu) }) else { return Ok(false) };
         match self.take_off(layout, at)? {
-            Off::Later(tables) => put(tables),
+            // SAFETY: the place is of this pin; the rest is promised by the caller.
+            Off::Later(tables) => unsafe { self.put((&pin, cpu), room, at, owner, tables) },
             Off::Confirmed => {
                 drop(pin);
                 self.count(&ended(1, at.bytes));
                 self.free_iova(at);
                 // SAFETY: taken once.
                 drop(unsafe { ptr::read(&raw const **owner) });
-                Ok(true)
             }
         }
+        Ok(true)
     }
 
     /// Takes out more than a page, or out of several carriers. On `Err` all of it is withheld.
@@ -272,7 +350,7 @@ impl<P: Platform> AddressSpace<P> {
     fn drain(&self, queues: &Queues<P>) -> bool {
         let flushed = self.flush_queues(queues);
         if flushed {
-            self.end_flushed(queues);
+            self.end_all_flushed(queues);
         }
         flushed
     }
@@ -288,14 +366,13 @@ impl<P: Platform> AddressSpace<P> {
             // What is marked was taken off the tables before: the marks were acquired.
             let hung = self.flush(self.iova_span, true).is_err();
             self.count(&[(Count::Flushes, 1)]);
-            let each = |entry: &mut Entry<P>| {
-                if hung {
-                    self.withhold(entry);
-                }
-            };
             for ring in &queues.rings {
+                if hung {
+                    // SAFETY: as above.
+                    unsafe { ring.each_marked(|entry| self.withhold(entry)) };
+                }
                 // SAFETY: as above.
-                unsafe { ring.confirm(each) };
+                unsafe { ring.confirm() };
             }
         }
         queues.flushed.fetch_add(1, Ordering::Release);
@@ -303,22 +380,30 @@ impl<P: Platform> AddressSpace<P> {
         true
     }
 
-    /// Ends what has been flushed, unless somebody is at it: that one goes on until nothing is left.
-    fn end_flushed(&self, queues: &Queues<P>) {
-        // Between what was confirmed and the look at the flag, and, of whoever has that, between giving it back and the look
-        // at what is confirmed: one of the two sees the other.
-        fence(Ordering::SeqCst);
-        while queues.rings.iter().any(Ring::has_confirmed) {
-            if queues.ending.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-                return;
-            }
-            for ring in &queues.rings {
-                // SAFETY: whoever has set the flag is the only taker; what is taken is an entry.
-                while unsafe { ring.take(|entry| self.end(&mut *entry)) } {}
-            }
-            queues.ending.store(false, Ordering::Release);
-            fence(Ordering::SeqCst);
-        }
+    /// Ends what has been flushed of every queue, but for what somebody else is ending.
+    fn end_all_flushed(&self, queues: &Queues<P>) {
+        queues.rings.iter().for_each(|ring| self.end_flushed(ring));
+    }
+
+    /// Ends what has been flushed of a queue, unless somebody is at it: that one goes on until nothing is left.
+    #[inline(never)]
+    fn end_flushed(&self, ring: &Ring<Entry<P>, QUEUED>) {
+        let mut run = Run { bytes: 0, len: 0, starts: [Iova(0); TOGETHER] };
+        // SAFETY: what is taken is an entry, and taken once.
+        ring.take_all(
+            &mut run,
+            |run, entry| unsafe { self.end(&mut *entry, run) },
+            |run| self.return_run(run),
+        );
+    }
+
+    /// Gives back the IOVAs of a run, and empties it.
+    #[inline(never)]
+    fn return_run(&self, run: &mut Run) {
+        let _ranked = Held::enter(Rank::Iova);
+        let result = self.iova.free_all(run.bytes, &run.starts[..run.len]);
+        debug_assert!(result.is_ok(), "an allocation is freed once, by its owner");
+        run.len = 0;
     }
 
     /// What it owns is never used again.
@@ -328,19 +413,34 @@ impl<P: Platform> AddressSpace<P> {
         mem::forget(entry.tables.take());
     }
 
+    /// Drops what it owns; its IOVAs go into `run`.
+    ///
     /// # Safety
     /// The entry is not used again.
     #[inline(always)]
-    unsafe fn end(&self, entry: &mut Entry<P>) {
+    unsafe fn end(&self, entry: &mut Entry<P>, run: &mut Run) {
         if entry.span.bytes == 0 {
             return; // withheld
         }
-        if let Some(detached) = entry.tables.take() {
-            self.free(Removed { detached: Some(detached), tables_went: true, hung: None }, true);
+        if entry.tables.is_some() {
+            self.end_tables(entry);
         }
-        self.free_iova(entry.span);
+        let Span { start, bytes } = entry.span;
         // SAFETY: it is dropped once, as promised by the caller.
         unsafe { ptr::drop_in_place(&raw mut entry.owner) };
+        let mut len = run.len;
+        if run.bytes != bytes || len >= TOGETHER {
+            self.return_run(run);
+            (run.bytes, len) = (bytes, 0);
+        }
+        run.starts[len] = start;
+        run.len = len + 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn end_tables(&self, entry: &mut Entry<P>) {
+        self.free(Removed { detached: entry.tables.take(), tables_went: true, hung: None }, true);
     }
 
     /// Flushes for everything that waits, if need be after whoever is at it, and ends it but for what somebody else is ending.
@@ -355,7 +455,7 @@ impl<P: Platform> AddressSpace<P> {
             }
             self.platform.relax();
         }
-        self.end_flushed(queues);
+        self.end_all_flushed(queues);
     }
 
     /// Flushes the queues if they are due, and tells when to come back; `None` for an address space that has none. May run

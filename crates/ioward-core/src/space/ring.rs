@@ -5,47 +5,63 @@ use alloc::{boxed::Box, vec::Vec};
 use core::mem::MaybeUninit;
 use ioward_types::{
     OutOfMemory,
-    cell::{AtomicUsize, Ordering, UnsafeCell},
+    cell::{AtomicBool, AtomicUsize, Ordering, UnsafeCell, fence},
 };
 
-/// Places for `T`s in the order in which they came. `tail` is the putter's, `marked` and `confirmed` are the flusher's, `head`
-/// is the taker's; they follow each other in this order and count for ever, so a full ring and an empty one differ. A place
-/// is the putter's until `tail` passes it, then the flusher's until `confirmed` does, then the taker's until `head` does.
+/// `N` places for `T`s in the order in which they came. `tail` is the putter's, `marked` and `confirmed` are the flusher's,
+/// `head` is the taker's; they follow each other in this order and count for ever, so a full ring and an empty one differ. A
+/// place is the putter's until `tail` passes it, then the flusher's until `confirmed` does, then the taker's until `head` does.
 ///
 /// What is still in when the ring is dropped is leaked: only its taker knows whether it may end.
+pub struct Ring<T, const N: usize> {
+    putter: Putter<T, N>,
+    others: Others,
+}
+
+/// What the putter writes: on cache lines of its own, since it puts often and the others store rarely or in runs.
 #[repr(align(128))]
-pub struct Ring<T> {
-    places: Box<[UnsafeCell<MaybeUninit<T>>]>,
+struct Putter<T, const N: usize> {
+    places: Box<[UnsafeCell<MaybeUninit<T>>; N]>,
+    tail: AtomicUsize,
+    /// What `head` was when the putter needed it last: no less than that is free. The putter's alone.
+    seen: AtomicUsize,
+}
+
+#[repr(align(128))]
+struct Others {
     head: AtomicUsize,
     confirmed: AtomicUsize,
     marked: AtomicUsize,
-    tail: AtomicUsize,
+    /// Somebody takes.
+    taking: AtomicBool,
 }
 
-// SAFETY: each place is one's at a time, as said above, and handed on with release and acquire; who may put, flush and take
-// is the unsafe functions' contract.
-unsafe impl<T: Send> Sync for Ring<T> {}
+// SAFETY: each place is one's at a time, as said above, and handed on with release and acquire; who may put and flush is the
+// unsafe functions' contract, and who takes is told by `taking`.
+unsafe impl<T: Send, const N: usize> Sync for Ring<T, N> {}
 
-impl<T> Ring<T> {
-    /// A ring of so many places, a power of two.
-    pub fn new(places: usize) -> Result<Self, OutOfMemory> {
-        debug_assert!(places.is_power_of_two());
+impl<T, const N: usize> Ring<T, N> {
+    /// An empty ring.
+    pub fn new() -> Result<Self, OutOfMemory> {
+        const { assert!(N.is_power_of_two()) };
         let mut all = Vec::new();
-        all.try_reserve_exact(places).map_err(|_| OutOfMemory)?;
-        all.extend((0..places).map(|_| UnsafeCell::new(MaybeUninit::uninit())));
-        let [head, confirmed, marked, tail] = core::array::from_fn(|_| AtomicUsize::new(0));
-        Ok(Self { places: all.into_boxed_slice(), head, confirmed, marked, tail })
+        all.try_reserve_exact(N).map_err(|_| OutOfMemory)?;
+        all.extend((0..N).map(|_| UnsafeCell::new(MaybeUninit::uninit())));
+        let places = all.into_boxed_slice().try_into().map_err(|_| OutOfMemory)?;
+        let [tail, seen, head, confirmed, marked] = core::array::from_fn(|_| AtomicUsize::new(0));
+        let others = Others { head, confirmed, marked, taking: AtomicBool::new(false) };
+        Ok(Self { putter: Putter { places, tail, seen }, others })
     }
 
     #[inline(always)]
     fn place(&self, count: usize) -> &UnsafeCell<MaybeUninit<T>> {
-        &self.places[count & (self.places.len() - 1)]
+        &self.putter.places[count & (N - 1)]
     }
 
     /// How many there are; a moment ago, if others are at work.
     pub fn len(&self) -> usize {
-        let tail = self.tail.load(Ordering::Relaxed);
-        tail.wrapping_sub(self.head.load(Ordering::Relaxed)).min(self.places.len())
+        let tail = self.putter.tail.load(Ordering::Relaxed);
+        tail.wrapping_sub(self.others.head.load(Ordering::Relaxed)).min(N)
     }
 
     /// A place for one more, if there is one.
@@ -53,10 +69,20 @@ impl<T> Ring<T> {
     /// # Safety
     /// Nobody else puts into this ring while the room lives: the caller is pinned to the CPU that it belongs to.
     #[inline(always)]
-    pub unsafe fn room(&self) -> Option<Room<'_, T>> {
-        let tail = self.tail.load(Ordering::Relaxed);
-        let taken = tail.wrapping_sub(self.head.load(Ordering::Acquire));
-        (taken < self.places.len()).then_some(Room { ring: self, tail })
+    pub unsafe fn room(&self) -> Option<Room<'_, T, N>> {
+        let tail = self.putter.tail.load(Ordering::Relaxed);
+        // What was seen was acquired on this CPU, by this putter or one before it.
+        let fits = tail.wrapping_sub(self.putter.seen.load(Ordering::Relaxed)) < N || self.look(tail);
+        fits.then_some(Room { ring: self, tail })
+    }
+
+    /// Whether takers have made room since the putter looked last.
+    #[cold]
+    #[inline(never)]
+    fn look(&self, tail: usize) -> bool {
+        let head = self.others.head.load(Ordering::Acquire);
+        self.putter.seen.store(head, Ordering::Relaxed);
+        tail.wrapping_sub(head) < N
     }
 
     /// Remembers what is in now, and tells how many of them have not been confirmed.
@@ -64,57 +90,73 @@ impl<T> Ring<T> {
     /// # Safety
     /// Nobody else marks or confirms.
     pub unsafe fn mark(&self) -> usize {
-        let tail = self.tail.load(Ordering::Acquire);
-        self.marked.store(tail, Ordering::Relaxed);
-        tail.wrapping_sub(self.confirmed.load(Ordering::Relaxed))
+        let tail = self.putter.tail.load(Ordering::Acquire);
+        self.others.marked.store(tail, Ordering::Relaxed);
+        tail.wrapping_sub(self.others.confirmed.load(Ordering::Relaxed))
     }
 
-    /// What was in at the last [`Ring::mark`] may be taken from now on. Before that, `each` has each of them.
+    /// Each of those that were in at the last [`Ring::mark`] and have not been confirmed.
     ///
     /// # Safety
     /// As for [`Ring::mark`].
-    pub unsafe fn confirm(&self, mut each: impl FnMut(&mut T)) {
-        let mut at = self.confirmed.load(Ordering::Relaxed);
-        let marked = self.marked.load(Ordering::Relaxed);
+    pub unsafe fn each_marked(&self, mut each: impl FnMut(&mut T)) {
+        let mut at = self.others.confirmed.load(Ordering::Relaxed);
+        let marked = self.others.marked.load(Ordering::Relaxed);
         while at != marked {
             // SAFETY: it was written, since the tail was acquired with the mark, and is not the taker's yet.
             self.place(at).with_mut(|place| each(unsafe { (*place).assume_init_mut() }));
             at = at.wrapping_add(1);
         }
-        self.confirmed.store(marked, Ordering::Release);
     }
 
-    /// Takes the oldest, if it is confirmed: it lies where it is until `take`, to which it belongs, returns. False where
-    /// there is none.
+    /// What was in at the last [`Ring::mark`] may be taken from now on.
     ///
     /// # Safety
-    /// Nobody else takes.
+    /// As for [`Ring::mark`].
+    pub unsafe fn confirm(&self) {
+        self.others.confirmed.store(self.others.marked.load(Ordering::Relaxed), Ordering::Release);
+    }
+
+    /// Takes what is confirmed, the oldest first, unless somebody is at it: that one goes on until nothing is left. One lies
+    /// where it is until `take`, to which it belongs, returns. After each run of them comes `after`.
     #[inline(always)]
-    pub unsafe fn take(&self, take: impl FnOnce(*mut T)) -> bool {
-        let head = self.head.load(Ordering::Relaxed);
-        if head == self.confirmed.load(Ordering::Acquire) {
-            return false;
+    pub fn take_all<S>(&self, state: &mut S, take: impl Fn(&mut S, *mut T), after: impl Fn(&mut S)) {
+        // Between what was confirmed and the look at the flag, and, of whoever has that, between giving it back and the look
+        // at what is confirmed: one of the two sees the other.
+        fence(Ordering::SeqCst);
+        while self.has_confirmed() {
+            let taking = &self.others.taking;
+            if taking.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
+                return;
+            }
+            let confirmed = self.others.confirmed.load(Ordering::Acquire);
+            let mut at = self.others.head.load(Ordering::Relaxed);
+            while at != confirmed {
+                // It was written and is the caller's, who is the only taker, and takes it once.
+                self.place(at).with_mut(|place| take(state, place.cast()));
+                at = at.wrapping_add(1);
+                self.others.head.store(at, Ordering::Release);
+            }
+            after(state);
+            taking.store(false, Ordering::Release);
+            fence(Ordering::SeqCst);
         }
-        // It was written and is the caller's, who is the only taker, and takes it once.
-        self.place(head).with_mut(|place| take(place.cast()));
-        self.head.store(head.wrapping_add(1), Ordering::Release);
-        true
     }
 
     /// Whether there is something to take.
     pub fn has_confirmed(&self) -> bool {
-        self.head.load(Ordering::Relaxed) != self.confirmed.load(Ordering::Relaxed)
+        self.others.head.load(Ordering::Relaxed) != self.others.confirmed.load(Ordering::Relaxed)
     }
 }
 
 /// A place that nothing is in.
 #[must_use]
-pub struct Room<'r, T> {
-    ring: &'r Ring<T>,
+pub struct Room<'r, T, const N: usize> {
+    ring: &'r Ring<T, N>,
     tail: usize,
 }
 
-impl<T> Room<'_, T> {
+impl<T, const N: usize> Room<'_, T, N> {
     /// Puts one in, by `write`.
     ///
     /// # Safety
@@ -123,44 +165,69 @@ impl<T> Room<'_, T> {
     pub unsafe fn put(self, write: impl FnOnce(*mut T)) {
         // There was room, so the taker is done with the place, and nobody else puts, as `Ring::room` was promised.
         self.ring.place(self.tail).with_mut(|place| write(place.cast()));
-        self.ring.tail.store(self.tail.wrapping_add(1), Ordering::Release);
+        self.ring.putter.tail.store(self.tail.wrapping_add(1), Ordering::Release);
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use alloc::vec;
 
     #[test]
     fn what_was_put_comes_in_order_and_only_up_to_the_mark() {
-        let ring = Ring::<i32>::new(4).unwrap();
+        let ring = Ring::<i32, 4>::new().unwrap();
         // SAFETY: there is one thread, here and below.
         let put = |n: i32| unsafe { ring.room().unwrap().put(|place| place.write(n)) };
         let take = || {
-            let mut taken = None;
-            // SAFETY: as above; what is taken was put.
-            unsafe { ring.take(|place| taken = Some(place.read())) };
+            let mut taken = Vec::new();
+            // SAFETY: what is taken was put.
+            ring.take_all(
+                &mut taken,
+                |taken, place| taken.push(unsafe { place.read() }),
+                |taken| taken.push(-1),
+            );
             taken
         };
         // SAFETY: as above.
         let mark = || unsafe { ring.mark() };
         // SAFETY: as above.
-        let confirm = || unsafe { ring.confirm(|n| *n += 1) };
+        let confirm = || unsafe { ring.confirm() };
         for round in 0..7 {
             (0..3).for_each(|n| put(round * 10 + n));
             assert_eq!(mark(), 3);
             put(round * 10 + 3);
             // SAFETY: as above.
             assert!(unsafe { ring.room() }.is_none(), "full");
-            assert_eq!((ring.len(), take()), (4, None), "not confirmed");
+            assert_eq!((ring.len(), take()), (4, vec![]), "not confirmed");
+            // SAFETY: as above.
+            unsafe { ring.each_marked(|n| *n += 1) };
             confirm();
             assert!(ring.has_confirmed());
-            (0..3).for_each(|n| assert_eq!(take(), Some(round * 10 + n + 1)));
-            assert_eq!(take(), None, "it came after the mark");
+            assert_eq!(
+                take(),
+                [1, 2, 3, -1 - round * 10].map(|n| n + round * 10),
+                "and not what came after the mark"
+            );
             assert_eq!(mark(), 1);
             confirm();
-            assert_eq!(take(), Some(round * 10 + 4));
+            assert_eq!(take(), [round * 10 + 3, -1]);
             assert!(!ring.has_confirmed());
         }
+    }
+
+    #[test]
+    fn who_takes_while_somebody_takes_does_nothing() {
+        let ring = Ring::<i32, 2>::new().unwrap();
+        // SAFETY: there is one thread.
+        unsafe {
+            ring.room().unwrap().put(|place| place.write(7));
+            ring.mark();
+            ring.confirm();
+        }
+        let mut taken = 0;
+        let inner = |_: &mut i32, _: *mut i32| panic!("taken twice");
+        ring.take_all(&mut taken, |taken, _| (*taken += 1, ring.take_all(&mut 0, inner, |_| ())).1, |_| ());
+        assert_eq!((taken, ring.len()), (1, 0));
     }
 }
