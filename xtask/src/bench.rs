@@ -6,6 +6,7 @@
 //! name the folder.
 
 use crate::{
+    setup,
     shell::{ask, cargo, root, show, target},
     tally::Tally,
 };
@@ -66,8 +67,16 @@ pub fn run(tally: &mut Tally, folder: Option<&str>) {
     let plugin = target().join("release/libioward_bench_plugin.so");
     let mut runs = Vec::new();
     for compiler in COMPILERS {
+        if ask(compiler, &["--version"]).is_none() {
+            println!("       {compiler} is missing; installing it");
+            if let Err(why) = setup::apt(&[compiler], None) {
+                tally.skip(&format!("beside Linux by {compiler}"), why);
+                continue;
+            }
+        }
         let Some(version) = ask(compiler, &["--version"]) else {
-            tally.skip(&format!("beside Linux by {compiler}"), "it is not installed");
+            tally
+                .skip(&format!("beside Linux by {compiler}"), "it is still not there after its installation");
             continue;
         };
         let version = version.lines().next().unwrap_or(compiler).to_string();

@@ -244,7 +244,8 @@ fn update() -> Result<(), String> {
     show(Command::new("apt-get").args(["update", "-qq"]))
 }
 
-fn apt(packages: &[&str], suite: Option<&str>) -> Result<(), String> {
+/// Installs Debian's packages, where that is allowed.
+pub fn apt(packages: &[&str], suite: Option<&str>) -> Result<(), String> {
     may_apt()?;
     update()?;
     let mut command = Command::new("apt-get");
