@@ -164,6 +164,7 @@ impl DmaEngine {
         let mut next = span.start.0;
         loop {
             let last = span.last().0.min(next | 0xfff);
+            let _under_way = self.0.memory.under_way();
             let to = self.translate(pasid, Iova(next), access)?;
             each(to, (last - next + 1) as usize)?;
             if last == span.last().0 {

@@ -13,7 +13,7 @@ use std::{
     fmt,
     ptr::NonNull,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard,
         atomic::{AtomicU8, AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
@@ -81,6 +81,8 @@ struct Inner {
     bytes: u64,
     violations: Violations,
     state: Mutex<State>,
+    /// Held by whoever does DMA from the translation of its address to the last byte of what it reaches.
+    under_way: RwLock<()>,
 }
 
 // SAFETY: the arena is reached through atomics and through frames that `Platform` hands out exclusively.
@@ -138,6 +140,7 @@ impl Memory {
             bytes,
             violations,
             state: Mutex::new(state),
+            under_way: RwLock::new(()),
         }))
     }
 
@@ -349,7 +352,15 @@ impl Memory {
         Some(PhysAddr(first))
     }
 
+    /// DMA is under way for as long as this is held. Hardware ends no invalidation before requests that were translated
+    /// earlier have arrived; models translate and reach memory in two steps, so here it is memory that is not freed before.
+    pub(crate) fn under_way(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.under_way.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn release(&self, at: PhysAddr, bytes: u64) {
+        // Waits for what is under way. What begins later has no translation from before.
+        drop(self.0.under_way.write().unwrap_or_else(PoisonError::into_inner));
         let bytes = bytes.max(1).next_multiple_of(PAGE);
         let mut state = self.state();
         if state.allocated.get(&at.0) != Some(&bytes) {

@@ -13,6 +13,7 @@ mod list;
 mod peer;
 mod reserved;
 mod trim;
+mod under_way;
 
 use help::KINDS;
 use ioward::core::{Bound, DmaBuffer as _, FrameBuffer, PasidOffer, Policy, Region, Status};
