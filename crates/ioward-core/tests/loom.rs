@@ -4,6 +4,8 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p ioward-core --release --test loom`
 #![cfg(loom)]
 
+mod support;
+
 use ioward_core::{
     DeviceDesc, Dma, FrameBuffer, PasidOffer, Status, Subsystem, Unbound,
     driver::{
@@ -13,11 +15,11 @@ use ioward_core::{
 };
 use ioward_pgtable::{ReadMemory, walk};
 use ioward_types::{
-    Attributes, Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, RawLock,
-    Root, SourceId, Span, TableConfig, Tag, control::Uncontrolled, hw,
+    Attributes, Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, Root,
+    SourceId, Span, TableConfig, Tag, control::Uncontrolled, hw,
 };
 use loom::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicUsize, Ordering, fence},
     thread,
 };
 use std::{
@@ -26,6 +28,7 @@ use std::{
     ptr::NonNull,
     sync::{Arc, Mutex},
 };
+use support::Lock;
 
 /// A platform whose locks and pins loom schedules. Frames are the host's.
 #[derive(Clone)]
@@ -46,24 +49,6 @@ struct Pin(Arc<SimInner>);
 impl Drop for Pin {
     fn drop(&mut self) {
         self.0.pinned.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-struct Lock(AtomicBool);
-
-// SAFETY: the flag goes from false to true in one holder at a time.
-unsafe impl RawLock for Lock {
-    type Held = ();
-    fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-    fn lock(&self) {
-        while self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            thread::yield_now();
-        }
-    }
-    unsafe fn unlock(&self, (): ()) {
-        self.0.store(false, Ordering::Release);
     }
 }
 

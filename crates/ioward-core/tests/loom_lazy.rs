@@ -7,6 +7,8 @@
 //! `RUSTFLAGS="--cfg loom" cargo test -p ioward-core --release --test loom_lazy`
 #![cfg(loom)]
 
+mod support;
+
 use ioward_core::{
     Bound, Device, DeviceDesc, Dma, DmaBuffer, FlushMode, Mapping, Policy, Subsystem,
     driver::{
@@ -16,12 +18,12 @@ use ioward_core::{
 };
 use ioward_pgtable::{Meaning, ReadMemory, walk};
 use ioward_types::{
-    Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, RawLock, Root, SourceId,
-    Span, TableConfig, Tag, control::Uncontrolled, hw,
+    Direction, Format, IommuId, Iova, Nanos, OutOfMemory, Pasid, PhysAddr, Platform, Root, SourceId, Span,
+    TableConfig, Tag, control::Uncontrolled, hw,
 };
 use loom::{
     model::Builder,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+    sync::atomic::{AtomicUsize, Ordering, fence},
     thread,
 };
 use std::{
@@ -33,6 +35,7 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicUsize as Plain},
     time::Duration,
 };
+use support::Lock;
 
 const CPUS: usize = 2;
 
@@ -47,24 +50,6 @@ struct Pin(Arc<AtomicUsize>);
 impl Drop for Pin {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-struct Lock(AtomicBool);
-
-// SAFETY: the flag goes from false to true in one holder at a time.
-unsafe impl RawLock for Lock {
-    type Held = ();
-    fn new() -> Self {
-        Self(AtomicBool::new(false))
-    }
-    fn lock(&self) {
-        while self.0.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
-            thread::yield_now();
-        }
-    }
-    unsafe fn unlock(&self, (): ()) {
-        self.0.store(false, Ordering::Release);
     }
 }
 

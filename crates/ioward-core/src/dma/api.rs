@@ -233,8 +233,9 @@ impl<P: Platform> Dma<P> {
         self.place_anyhow(bytes, how, piece)
     }
 
-    #[cold]
-    fn place_anyhow(
+    /// The general way: memory in pieces, granules that nobody has at hand, and where nothing translates.
+    #[inline(never)]
+    pub(super) fn place_anyhow(
         &self,
         bytes: u64,
         how: Attributes,

@@ -36,19 +36,15 @@ impl<P: Platform> Dma<P> {
     #[inline]
     fn place_whole(&self, to: Span<PhysAddr>, direction: Direction) -> Result<Span<Iova>, MapError> {
         let how = Attributes::for_direction(direction);
-        if self.snoops()
-            && let Some(at) = self.place_at_hand(to, how)?
-        {
+        if !self.snoops() {
+            self.check_whole(to).map_err(|error| self.fail(error))?;
+            self.clean(to);
+        }
+        if let Some(at) = self.place_at_hand(to, how)? {
             return Ok(at);
         }
-        self.place_whole_anyhow(to, how)
-    }
-
-    #[cold]
-    fn place_whole_anyhow(&self, to: Span<PhysAddr>, how: Attributes) -> Result<Span<Iova>, MapError> {
         self.check_whole(to).map_err(|error| self.fail(error))?;
-        self.clean(to);
-        self.place(to.bytes, how, |_| to)
+        self.place_anyhow(to.bytes, how, |_| to)
     }
 }
 

@@ -18,6 +18,8 @@ use ioward_types::{Iova, Platform, Span, cell::Ordering};
 /// How many tables go with one flush at most, and of how much of the aperture the IOVAs are withheld for it at most.
 const BATCH: usize = 64;
 const SHARE: u64 = 8;
+/// No format has more levels of tables.
+const LEVELS: usize = 6;
 /// How many tables are looked at before others get the lock.
 const LOOKED_AT: usize = 512;
 
@@ -30,7 +32,7 @@ struct Empty<P: Platform> {
 impl<P: Platform> AddressSpace<P> {
     /// Flushes for everything that waits and ends it, takes back the IOVAs that CPUs have at hand, and frees tables in which
     /// nothing is mapped: for whoever is short of memory or IOVAs and may sleep. Waits for whoever is pinned, and for the
-    /// hardware, as often as there are tables for a flush. What another caller is ending at the moment, that one goes on
+    /// hardware, as often as there are tables for a flush, in six passes at most. What another caller is ending at the moment, that one goes on
     /// with. Tables stay where an IOMMU hung, where a carrier is being filled, and where they span more than an eighth of the
     /// aperture.
     pub fn trim(&self) {
@@ -44,8 +46,12 @@ impl<P: Platform> AddressSpace<P> {
         // Whoever maps by hand from now on takes the lock; who did not see that has gone by the end of the wait.
         self.trimming.store(true, Ordering::Relaxed);
         self.platform.synchronize();
-        // A table whose tables below have gone is empty in turn.
-        while let Ok(true) = self.trim_once() {}
+        // A table whose tables below have gone is empty in turn. No more often: others go on, and leave empty tables.
+        for _ in 0..LEVELS {
+            if !self.trim_once().unwrap_or(false) {
+                break;
+            }
+        }
         self.trimming.store(false, Ordering::Relaxed);
     }
 

@@ -1,6 +1,6 @@
 //! What all tables of a machine say, collected.
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use ioward_pci::Topology;
 use ioward_types::describe::{Devices, Fact, Problem, Severity, Sources, Table};
 
@@ -63,17 +63,16 @@ impl<'a> Facts<'a> {
     /// The first part of a table that could not be read and may have named any device. In a device tree each device names
     /// its IOMMU itself, and only a tree of which nothing was read hides any.
     pub(super) fn unread(&self) -> Option<Problem> {
-        let broken = |fact: &Fact<'a>| match fact {
-            Fact::Problem(problem) if problem.severity() == Severity::Broken => Some(*problem),
+        let is_problem = |fact: &Fact<'a>| matches!(fact, Fact::Problem(_));
+        let read: BTreeSet<usize> =
+            self.iter().filter(|(_, _, fact)| !is_problem(fact)).map(|(number, ..)| number).collect();
+        self.iter().find_map(|(number, _, fact)| match fact {
+            Fact::Problem(problem) if problem.severity() == Severity::Broken => {
+                let hides = problem.table != Table::DeviceTree || !read.contains(&number);
+                hides.then_some(*problem)
+            }
             _ => None,
-        };
-        let says_more = |number: usize| {
-            self.iter().any(|(of, _, fact)| of == number && !matches!(fact, Fact::Problem(_)))
-        };
-        let mut problems = self.iter().filter_map(|(number, _, fact)| Some((number, broken(fact)?)));
-        let hides =
-            |(number, problem): &(usize, Problem)| problem.table != Table::DeviceTree || !says_more(*number);
-        problems.find(hides).map(|(_, problem)| problem)
+        })
     }
 
     /// Tells a topology which functions use another requester ID of their own bus too, by firmware's word (alias entries of
