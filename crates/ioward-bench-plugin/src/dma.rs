@@ -16,6 +16,7 @@ use std::{
     alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     cell::UnsafeCell,
     ffi::{CStr, c_uint, c_void},
+    fmt::Display,
     mem::MaybeUninit,
     ptr::{self, NonNull},
     slice,
@@ -85,7 +86,8 @@ pub fn ends<P: Pinning>(flush: FlushMode, devices: &[(&str, u8)]) -> Vec<End<P>>
 
 type Mapped<P> = Mapping<Bench<P>, Nowhere, &'static Dma<Bench<P>>>;
 
-/// Where a mapping is kept: that of the page with this number, if it is not zero.
+/// Where a mapping is kept: that of the page with this number, if it is not zero. A cache line each.
+#[repr(align(64))]
 struct Place<P: Pinning> {
     page: AtomicU64,
     mapping: UnsafeCell<MaybeUninit<Mapped<P>>>,
@@ -169,8 +171,7 @@ extern "C-unwind" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u
     let page = mapping.iova().0 >> SHIFT;
     let place = domain.place(page);
     if place.page.load(Ordering::Relaxed) != 0 {
-        eprintln!("ioward: two mappings for one place");
-        std::process::abort();
+        fail(&"two mappings for one place");
     }
     // SAFETY: it is empty, and the page's alone.
     unsafe { (*place.mapping.get()).write(mapping) };
@@ -182,17 +183,22 @@ extern "C-unwind" fn free<P: Pinning>(domain: *mut c_void, page: u64, _: u64) {
     // SAFETY: as in `alloc`.
     let place = unsafe { of::<P>(domain) }.place(page);
     if place.page.load(Ordering::Relaxed) != page {
-        eprintln!("ioward: {page:#x} is not mapped");
-        std::process::abort();
+        fail(&"a page is not mapped");
     }
     place.page.store(0, Ordering::Relaxed);
     // SAFETY: the number said that there is one, and it is taken once; the harness hands a page from thread to thread in
     // order.
     let mapping = unsafe { (*place.mapping.get()).assume_init_read() };
     if let Err(error) = mapping.release() {
-        eprintln!("ioward: {error}");
-        std::process::abort();
+        fail(&error);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn fail(why: &dyn Display) -> ! {
+    eprintln!("ioward: {why}");
+    std::process::abort();
 }
 
 extern "C" fn destroy<P: Pinning>(domain: *mut c_void) {

@@ -6,7 +6,7 @@ use crate::{
     platform::{Bench, Flags, Free, Pinning, cpu},
 };
 use ioward_iova::IovaAllocator;
-use ioward_types::{Iova, Span};
+use ioward_types::{Iova, Platform, Span};
 use std::{
     ffi::{CStr, c_uint, c_void},
     ptr,
@@ -30,6 +30,7 @@ const SHIFT: u32 = 12;
 
 struct Domain<P: Pinning> {
     allocator: IovaAllocator<Bench<P>>,
+    platform: Bench<P>,
 }
 
 extern "C" fn create<P: Pinning>(granule: u64, first: u64) -> *mut c_void {
@@ -39,8 +40,9 @@ extern "C" fn create<P: Pinning>(granule: u64, first: u64) -> *mut c_void {
         return ptr::null_mut();
     }
     let aperture = Span { start: Iova(first * granule), bytes: APERTURE - first * granule };
-    match IovaAllocator::new(Bench::<P>::new(&NO_PAGES), aperture, granule) {
-        Ok(allocator) => Box::into_raw(Box::new(Domain { allocator })).cast(),
+    let platform = Bench::<P>::new(&NO_PAGES);
+    match IovaAllocator::new(platform, aperture, granule) {
+        Ok(allocator) => Box::into_raw(Box::new(Domain { allocator, platform })).cast(),
         Err(error) => {
             eprintln!("ioward: IOVAs with a granule of {granule:#x}: {error}");
             ptr::null_mut()
@@ -58,17 +60,40 @@ unsafe fn of<'a, P: Pinning>(domain: *mut c_void) -> &'a Domain<P> {
 
 extern "C-unwind" fn alloc<P: Pinning>(domain: *mut c_void, pages: u64, limit: u64) -> u64 {
     // SAFETY: the harness hands in what `create` gave.
-    let Domain { allocator } = unsafe { of::<P>(domain) };
+    let Domain { allocator, platform } = unsafe { of::<P>(domain) };
     let limit = Iova((limit << SHIFT) | ((1 << SHIFT) - 1));
     let bytes = pages << SHIFT;
-    // As an address space asks.
+    // As an address space asks: under a pin that it has anyway, and where nothing is at hand as everybody does.
+    let (pin, cpu) = platform.pin();
+    // SAFETY: the allocator's platform.
+    if let Some(span) = unsafe { allocator.alloc_pinned(&pin, cpu, bytes, limit) } {
+        return span.start.0 >> SHIFT;
+    }
+    drop(pin);
+    alloc_anyhow(allocator, bytes, limit)
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_anyhow<P: Platform>(allocator: &IovaAllocator<P>, bytes: u64, limit: Iova) -> u64 {
     allocator.alloc(bytes, 1 << SHIFT, limit).map_or(0, |span| span.start.0 >> SHIFT)
 }
 
 extern "C-unwind" fn free<P: Pinning>(domain: *mut c_void, page: u64, pages: u64) {
     // SAFETY: as in `alloc`.
-    let Domain { allocator } = unsafe { of::<P>(domain) };
+    let Domain { allocator, platform } = unsafe { of::<P>(domain) };
     let span = Span { start: Iova(page << SHIFT), bytes: pages << SHIFT };
+    let (pin, cpu) = platform.pin();
+    // SAFETY: the allocator's platform.
+    if !unsafe { allocator.free_pinned(&pin, cpu, span) } {
+        drop(pin);
+        free_anyhow(allocator, span);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_anyhow<P: Platform>(allocator: &IovaAllocator<P>, span: Span<Iova>) {
     if allocator.free(span).is_err() {
         give_up();
     }

@@ -5,7 +5,7 @@ use crate::{
     platform::{Bench, Free},
 };
 use ioward_pgtable::{
-    AnyTable, ConfigError, Detached, Format, MapCause, MapError, Options, Table, UnmapError, Unmapped,
+    AnyTable, ConfigError, Detached, Format, MapCause, MapError, Options, Plain, Table, UnmapError, Unmapped,
     formats::{AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span, TableConfig};
@@ -21,12 +21,12 @@ type Mem = Bench<Free>;
 trait Measured: Sized {
     fn make(mem: Mem, config: &TableConfig) -> Result<Self, ConfigError>;
     /// # Safety
-    /// As for `Table::map_page`.
-    unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool;
+    /// As for `Table::map_granule`.
+    unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool;
     /// # Safety
     /// As for `Table::map`.
     unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError>;
-    fn unmap_page(&self, span: Span<Iova>) -> bool;
+    fn unmap_granule(&self, at: Iova) -> bool;
     fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError>;
     /// # Safety
     /// As for `Table::free`.
@@ -45,9 +45,9 @@ macro_rules! measured {
                 $make(mem, config, Options::default())
             }
             #[inline(always)]
-            unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
+            unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
                 // SAFETY: as promised by the caller.
-                unsafe { <$table>::map_page(self, at, to, how) }
+                unsafe { <$table>::map_granule(self, at, to, how) }
             }
             #[inline(always)]
             unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
@@ -55,8 +55,8 @@ macro_rules! measured {
                 unsafe { <$table>::map(self, at, to, how) }
             }
             #[inline(always)]
-            fn unmap_page(&self, span: Span<Iova>) -> bool {
-                <$table>::unmap_page(self, span)
+            fn unmap_granule(&self, at: Iova) -> bool {
+                <$table>::unmap_granule(self, at)
             }
             #[inline(always)]
             fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
@@ -88,9 +88,13 @@ measured! {
 /// A table, with what a caller of the subsystem would bring to each call.
 struct Domain<T> {
     table: T,
-    /// Not a constant to the compiler: an address space is told it with each mapping.
+    /// Not constants to the compiler: an address space is told them with each mapping.
     how: Attributes,
+    plain: Plain,
 }
+
+/// Of all formats that are measured.
+const GRANULE: u64 = 4096;
 
 const EINVAL: c_int = -22;
 const EEXIST: c_int = -17;
@@ -103,7 +107,8 @@ fn create<T: Measured>(services: *const Services, sizes: u64, config: TableConfi
     match T::make(Bench::new(services), &config) {
         Ok(table) => {
             let how = std::hint::black_box(Attributes::READ_WRITE);
-            Box::into_raw(Box::new(Domain { table, how })).cast()
+            let plain = Plain::of(how).expect("what buffers are mapped with");
+            Box::into_raw(Box::new(Domain { table, how, plain })).cast()
         }
         Err(error) => {
             eprintln!("ioward: {config:?}: {error}");
@@ -131,8 +136,10 @@ extern "C" fn map<T: Measured>(
     // SAFETY: the harness hands in what `create` gave.
     let domain = unsafe { of::<T>(domain) };
     let to = Span { start: PhysAddr(to), bytes: size.wrapping_mul(count) };
-    // SAFETY: no device walks the table; the harness's threads have ranges of their own.
-    if unsafe { domain.table.map_page(Iova(at), to, domain.how) } {
+    // As the DMA API looks at what it is given.
+    let page = (at | to.start.0) & (GRANULE - 1) | (to.bytes ^ GRANULE) == 0;
+    // SAFETY: no device walks the table; the harness's threads have ranges of their own. It is a page in line.
+    if page && unsafe { domain.table.map_granule(Iova(at), to.start, domain.plain) } {
         // SAFETY: the harness's own.
         unsafe { *mapped += to.bytes };
         return 0;
@@ -161,7 +168,8 @@ extern "C" fn unmap<T: Measured>(domain: *mut c_void, at: u64, size: u64, count:
     // SAFETY: as in `map`.
     let table = unsafe { &of::<T>(domain).table };
     let span = Span { start: Iova(at), bytes: size.wrapping_mul(count) };
-    if table.unmap_page(span) {
+    let page = at & (GRANULE - 1) | (span.bytes ^ GRANULE) == 0;
+    if page && table.unmap_granule(span.start) {
         return span.bytes;
     }
     unmap_range(table, span)

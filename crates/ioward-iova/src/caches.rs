@@ -3,13 +3,18 @@
 use crate::{
     IovaError, IovaTree,
     sizes::{LOW_END, Sizes, ZONES, Zone, room},
-    stock::{CLASSES, Place, ROOM, Stock},
+    stock::{CLASSES, Place, SMALL, Stock, most, nothing},
 };
 use alloc::{boxed::Box, vec::Vec};
-use core::{array, fmt, num::NonZeroU64, ptr};
+use core::{
+    array, fmt,
+    num::NonZeroU64,
+    ptr::{self, NonNull},
+};
 use ioward_types::{
     Iova, Mutex, Platform, Span,
     cell::{AtomicPtr, AtomicU64, Ordering},
+    hint::{expected, likely, seldom},
 };
 
 /// How many times what a CPU moves at a time the depot keeps of a size before it gives ranges back to the tree.
@@ -31,7 +36,7 @@ struct Shared {
 /// What belongs to a CPU, some cache lines apart from what belongs to others.
 #[repr(align(128))]
 struct Slot {
-    /// The stock of each zone, for its CPU; null while all are stopped, and before its first use. Changes under the lock.
+    /// The stock of each zone, for its CPU; [`nothing`] while all are stopped, and before its first use. Changes under the lock.
     gates: [AtomicPtr<Stock>; ZONES],
     /// The same, stopped or not. From null to a stock once, under the lock.
     stocks: [AtomicPtr<Stock>; ZONES],
@@ -39,8 +44,8 @@ struct Slot {
 
 impl Slot {
     fn new() -> Self {
-        let none = || array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
-        Self { gates: none(), stocks: none() }
+        let gates = array::from_fn(|_| AtomicPtr::new(nothing().as_ptr()));
+        Self { gates, stocks: array::from_fn(|_| AtomicPtr::new(ptr::null_mut())) }
     }
 }
 
@@ -51,7 +56,7 @@ struct Apart<T>(T);
 /// IOVAs for many CPUs at once.
 ///
 /// Ranges of up to 32 granules are rounded up to a power of two and kept at hand by each CPU, under the platform's
-/// [pin](Platform::pin): allocating and freeing one takes no lock and no locked instruction. Every 67 calls or so ranges
+/// [pin](Platform::pin): allocating and freeing one takes no lock and no locked instruction. Every 162 calls or so ranges
 /// go to or come from a depot that all share, under the platform's lock, and the depot takes runs from an [`IovaTree`],
 /// cuts them, and gives back what is too much. Ranges of 64, 128, 256 and 512 granules are kept above 4 GiB, in smaller
 /// numbers. Other lengths, odd limits and alignments beyond the size go to the tree. Nothing longer than 2 MiB is kept, and
@@ -90,8 +95,9 @@ impl<P: Platform> IovaAllocator<P> {
             shared: Apart(Mutex::new(shared)),
         };
         new.ends_at(aperture.last().0);
-        // Where not every size that is rounded to has room, nothing is kept at hand and nothing need be rounded.
-        if new.room(Zone::Main, crate::sizes::SMALL - 1) == 0 {
+        // Where not every size that is rounded to has room, nothing is kept at hand and nothing need be rounded. A granule is
+        // looked for without a look at the sizes.
+        if new.room(Zone::Main, SMALL - 1) == 0 || new.sizes.place(granule) != Some(Place::FIRST) {
             (new.slots, new.sizes) = (Box::new([]), Sizes::none());
         }
         Ok(new)
@@ -210,15 +216,26 @@ impl<P: Platform> IovaAllocator<P> {
         Some(self.span(start, bytes))
     }
 
+    /// [`IovaAllocator::alloc_pinned`] for a granule.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn alloc_granule(&self, pin: &P::Pin, cpu: usize, limit: Iova) -> Option<Iova> {
+        self.take(pin, cpu, Place::FIRST, limit).map(Iova)
+    }
+
     /// What this CPU has at a place, for a device that reaches all of the aperture.
     #[inline(always)]
     fn take(&self, pin: &P::Pin, cpu: usize, place: Place, limit: Iova) -> Option<u64> {
-        let stock = self.mine(pin, cpu, Zone::Main)?;
+        // Not by `mine`: that there is a stock would be looked at twice.
+        let stock = self.stock_of(pin, expected(self.slots.get(cpu))?, Zone::Main);
         // After the look through the gate: the end of the aperture changes only while all are stopped.
         if limit.0 < self.last.load(Ordering::Relaxed) {
+            seldom();
             return None;
         }
-        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
+        // SAFETY: it is this CPU's alone while it is pinned.
         unsafe { stock.pop(place) }
     }
 
@@ -274,7 +291,7 @@ impl<P: Platform> IovaAllocator<P> {
     fn free_to_hand(&self, span: Span<Iova>) -> bool {
         let Some(place) = self.sizes.place(span.bytes) else { return false };
         let (pin, cpu) = self.platform.pin();
-        self.put(&pin, cpu, place, span)
+        self.put(&pin, cpu, place, span.start)
     }
 
     /// As [`IovaAllocator::free`], for whoever does more under one pin, if this CPU can keep the range at hand. False, and
@@ -284,7 +301,16 @@ impl<P: Platform> IovaAllocator<P> {
     /// As for [`IovaAllocator::alloc_pinned`].
     #[inline(always)]
     pub unsafe fn free_pinned(&self, pin: &P::Pin, cpu: usize, span: Span<Iova>) -> bool {
-        self.sizes.place(span.bytes).is_some_and(|place| self.put(pin, cpu, place, span))
+        self.sizes.place(span.bytes).is_some_and(|place| self.put(pin, cpu, place, span.start))
+    }
+
+    /// [`IovaAllocator::free_pinned`] for a granule.
+    ///
+    /// # Safety
+    /// As for [`IovaAllocator::alloc_pinned`].
+    #[inline(always)]
+    pub unsafe fn free_granule(&self, pin: &P::Pin, cpu: usize, start: Iova) -> bool {
+        self.put(pin, cpu, Place::FIRST, start)
     }
 
     /// As [`IovaAllocator::free`], for ranges of `bytes` bytes each that begin at `starts`: as many at a time as this CPU can
@@ -320,10 +346,11 @@ impl<P: Platform> IovaAllocator<P> {
     }
 
     #[inline(always)]
-    fn put(&self, pin: &P::Pin, cpu: usize, place: Place, span: Span<Iova>) -> bool {
-        let Some(stock) = self.mine(pin, cpu, Zone::Main) else { return false };
-        // SAFETY: `mine` gives it to this CPU alone while it is pinned.
-        span.start.0 >= self.floor.load(Ordering::Relaxed) && unsafe { stock.push(place, span.start.0) }
+    fn put(&self, pin: &P::Pin, cpu: usize, place: Place, start: Iova) -> bool {
+        let Some(slot) = expected(self.slots.get(cpu)) else { return false };
+        let stock = self.stock_of(pin, slot, Zone::Main);
+        // SAFETY: it is this CPU's alone while it is pinned.
+        likely(start.0 >= self.floor.load(Ordering::Relaxed)) && unsafe { stock.push(place, start.0) }
     }
 
     /// [`IovaAllocator::free`] for whatever there is. False: it was not allocated.
@@ -360,12 +387,17 @@ impl<P: Platform> IovaAllocator<P> {
         if start >= self.floor.load(Ordering::Relaxed) { Zone::Main } else { Zone::Low }
     }
 
-    /// This CPU's stock; none before its first use, of a CPU beyond those that were announced, or while all are stopped.
+    /// A CPU's stock; an empty one without room before its first use, and while all are stopped.
     #[inline(always)]
-    fn mine<'a>(&'a self, _pin: &'a P::Pin, cpu: usize, zone: Zone) -> Option<&'a Stock> {
-        let stock = self.slots.get(cpu)?.gates[zone as usize].load(Ordering::Acquire);
-        // SAFETY: it came from a Box that is given up when the allocator is dropped.
-        (!stock.is_null()).then(|| unsafe { &*stock })
+    fn stock_of<'a>(&'a self, _pin: &'a P::Pin, slot: &'a Slot, zone: Zone) -> &'a Stock {
+        // SAFETY: it is the one that stays for ever, or came from a Box that is given up when the allocator is dropped.
+        unsafe { &*slot.gates[zone as usize].load(Ordering::Acquire) }
+    }
+
+    /// This CPU's stock. None of a CPU beyond those that were announced.
+    #[inline(always)]
+    fn mine<'a>(&'a self, pin: &'a P::Pin, cpu: usize, zone: Zone) -> Option<&'a Stock> {
+        Some(self.stock_of(pin, self.slots.get(cpu)?, zone))
     }
 
     /// [`IovaAllocator::mine`], made where it is missing. Who has the lock knows that nobody begins or ends a stop.
@@ -500,7 +532,7 @@ impl<P: Platform> IovaAllocator<P> {
         for class in 0..CLASSES {
             let size = self.class_bytes(class);
             // SAFETY: as promised by the caller.
-            unsafe { stock.spill(class, ROOM, |starts| give_back(tree, size, starts)) };
+            unsafe { stock.spill(class, most(class), |starts| give_back(tree, size, starts)) };
         }
     }
 
@@ -524,7 +556,8 @@ impl<P: Platform> IovaAllocator<P> {
         self.stocks().for_each(|(zone, stock)| self.furnish(zone, stock));
         shared.stopped = false;
         for (gate, stock) in self.slots.iter().flat_map(|slot| slot.gates.iter().zip(&slot.stocks)) {
-            gate.store(stock.load(Ordering::Relaxed), Ordering::Release);
+            let stock = NonNull::new(stock.load(Ordering::Relaxed)).unwrap_or(nothing());
+            gate.store(stock.as_ptr(), Ordering::Release);
         }
         result
     }
@@ -537,7 +570,7 @@ impl<P: Platform> IovaAllocator<P> {
         }
         shared.stopped = true;
         let gates = self.slots.iter().flat_map(|slot| &slot.gates);
-        gates.for_each(|gate| gate.store(ptr::null_mut(), Ordering::Release));
+        gates.for_each(|gate| gate.store(nothing().as_ptr(), Ordering::Release));
         true
     }
 

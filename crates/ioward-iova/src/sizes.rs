@@ -1,6 +1,6 @@
 //! Which sizes are kept at hand, and how many of each.
 
-use crate::stock::{CLASSES, Place, ROOM};
+use crate::stock::{CLASSES, Place, SMALL, most};
 
 /// The first byte that an address of 32 bits does not reach.
 pub const LOW_END: u64 = 1 << 32;
@@ -26,10 +26,8 @@ impl Zone {
 /// Up to so many granules a size is rounded up to the next that is kept. Above, those are kept that are such a size already:
 /// rounding would waste too much.
 const ROUNDED: u64 = 32;
-/// The sizes up to [`ROUNDED`].
-pub const SMALL: usize = ROUNDED.ilog2() as usize + 1;
-/// How many ranges of each larger size there may be at hand.
-const LARGE_ROOM: usize = if cfg!(loom) { 4 } else { 30 };
+const _: () =
+    assert!(SMALL == ROUNDED.ilog2() as usize + 1, "the small sizes are those that others are rounded up to");
 /// What all CPUs together have at hand is this part of a zone at most.
 const SHARE: u64 = 8;
 
@@ -93,7 +91,7 @@ pub fn room(class: usize, granules: u64, cpus: usize, above: bool) -> usize {
         return 0;
     }
     let share = ((granules / SHARE / CLASSES as u64) >> class).checked_div(cpus as u64).unwrap_or(0);
-    share.min(if class < SMALL { ROOM } else { LARGE_ROOM } as u64) as usize
+    share.min(most(class) as u64) as usize
 }
 
 #[cfg(test)]

@@ -25,14 +25,18 @@ macro_rules! any {
 
         $(impl<M: Mem> Holds<$format, M> for Form<M> {
             #[inline(always)]
-            fn table(&self) -> Option<&Table<$format, M>> {
-                if let Self::$name(table) = self { Some(table) } else { None }
+            unsafe fn table(&self) -> &Table<$format, M> {
+                match self {
+                    Self::$name(table) => table,
+                    // SAFETY: it is of that format, as promised by the caller.
+                    _ => unsafe { core::hint::unreachable_unchecked() },
+                }
             }
         }
 
         impl<M: Mem> From<Table<$format, M>> for AnyTable<M> {
             fn from(table: Table<$format, M>) -> Self {
-                Self { calls: Calls::of::<$format>(), form: Form::$name(table) }
+                Self { calls: Calls::of::<$format>(table.coherent), form: Form::$name(table) }
             }
         })*
     };
@@ -40,8 +44,11 @@ macro_rules! any {
 
 /// What may hold a table of format `F`.
 pub(crate) trait Holds<F: Format, M: Mem> {
-    /// The table, if it is of that format.
-    fn table(&self) -> Option<&Table<F, M>>;
+    /// The table.
+    ///
+    /// # Safety
+    /// It is of that format.
+    unsafe fn table(&self) -> &Table<F, M>;
 }
 
 /// A [`Table`] of any format: what a [`TableConfig`] says.
@@ -49,6 +56,7 @@ pub(crate) trait Holds<F: Format, M: Mem> {
 /// What is done for single pages goes by a pointer that was chosen when the table was made: one call, straight to the code
 /// of the format. All else chooses the format by a jump, once a call.
 pub struct AnyTable<M: Mem> {
+    /// Made of the same table as `form`.
     pub(crate) calls: Calls<M>,
     pub(crate) form: Form<M>,
 }

@@ -171,10 +171,7 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn untouched(raw: u64) -> (u64, Touched);
 }
 
-/// Said where the usual case does not come by.
-#[cold]
-#[inline(always)]
-pub(crate) fn seldom() {}
+pub(crate) use ioward_types::hint::seldom;
 
 /// The checks that formats share: widths within bounds, and page sizes out of a set.
 pub(crate) fn check_bounds(

@@ -35,6 +35,7 @@ pub use detached::Detached;
 pub use error::{ConfigError, CutError, GrowError, HarvestError, MapCause, MapError, RangeError, UnmapError};
 pub use format::{Format, Kind, Options, Rules, Shape, Touched};
 pub use mem::Mem;
+pub use page::Plain;
 pub use table::Table;
 pub use unmap::Unmapped;
 pub use walk::{Meaning, ReadMemory, Step, Walk, WalkError, walk};

@@ -5,64 +5,138 @@
 //! that is there already, a range that is none, is left to the general way, which names it.
 
 use crate::{
-    any::{AnyTable, Form, Holds},
+    any::{AnyTable, Form, Holds, each},
     format::{Format, seldom},
     mem::{Mem, Node},
     table::{Table, index, root_index},
 };
-use ioward_types::{Attributes, Iova, PhysAddr, Span};
+use ioward_types::{Attributes, Iova, PhysAddr, Span, hint::expected};
 
 /// No format has addresses of so many bits.
 const NOWHERE: PhysAddr = PhysAddr(u64::MAX);
 
+/// What nearly every mapping allows: to read, to write, or both, RAM that nobody fetches from. Worked out once, where what is
+/// mapped is known, and not for each page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plain(u8);
+
+impl Plain {
+    /// How many there are.
+    pub(crate) const ALL: usize = 8;
+
+    /// The same as `how`, if that is one of these.
+    #[inline(always)]
+    pub const fn of(how: Attributes) -> Option<Self> {
+        let Attributes { read, write, execute, privileged, coherent, mmio } = how;
+        // One number of them, which they often are in a register already.
+        let all = u64::from_le_bytes([
+            read as u8,
+            write as u8,
+            execute as u8,
+            privileged as u8,
+            coherent as u8,
+            mmio as u8,
+            0,
+            0,
+        ]);
+        if all & 0x0100_0101_0000 != 0 {
+            return None;
+        }
+        // The three that are left, side by side: bits 0, 8 and 32 go to 61, 62 and 63, and nothing else goes there.
+        const GATHER: u64 = 1 << 61 | 1 << 54 | 1 << 31;
+        Some(Self((all.wrapping_mul(GATHER) >> 61) as u8))
+    }
+
+    /// The attributes.
+    pub(crate) fn attributes(self) -> Attributes {
+        let [read, write, coherent] = [0, 1, 2].map(|bit| self.0 >> bit & 1 != 0);
+        Attributes { read, write, execute: false, privileged: false, coherent, mmio: false }
+    }
+
+    /// All of them, each at its place.
+    pub(crate) fn all() -> [Self; Self::ALL] {
+        core::array::from_fn(|place| Self(place as u8))
+    }
+
+    #[inline(always)]
+    pub(crate) fn place(self) -> usize {
+        usize::from(self.0) & (Self::ALL - 1)
+    }
+}
+
 impl<F: Format, M: Mem> Table<F, M> {
     /// Does what [`Table::map`] does, where that is a granule and takes one store. False: nothing has changed, and
-    /// [`Table::map`] does it or tells why not. Small enough to be inlined where mappings are made.
+    /// [`Table::map`] does it or tells why not.
     ///
     /// # Safety
     /// As [`Table::map`].
     #[inline(always)]
     pub unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
-        let (at, to, bytes) = (at.0, to.start.0, to.bytes);
-        if bytes != self.granule() || (at | to) & (self.granule() - 1) != 0 || to > self.last_output {
-            return false;
+        let Some(plain) = Plain::of(how) else { return false };
+        // SAFETY: as promised by the caller, for a granule.
+        to.bytes == self.granule()
+            && (at.0 | to.start.0) & (self.granule() - 1) == 0
+            && unsafe { self.map_granule(at, to.start, plain) }
+    }
+
+    /// [`Table::map_page`] for who knows that it is a granule. Small enough to be inlined where mappings are made.
+    ///
+    /// # Safety
+    /// As [`Table::map`], for the granule at `to`; `at` and `to` are multiples of it.
+    #[inline(always)]
+    pub unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
+        if self.coherent {
+            self.put_granule::<false>(at.0, to.0, how)
+        } else {
+            self.put_granule::<true>(at.0, to.0, how)
         }
-        let attributes = self.leaf_bits(how);
-        if attributes == 0 {
+    }
+
+    /// With `CLEAN`, for a walker that does not snoop. [`Table::map_granule`] says who may call it.
+    #[inline(always)]
+    fn put_granule<const CLEAN: bool>(&self, at: u64, to: u64, how: Plain) -> bool {
+        debug_assert!((at | to) & (self.granule() - 1) == 0 && self.coherent != CLEAN);
+        let attributes = self.leaf_bits[how.place()];
+        if attributes == 0 || to > self.last_output {
+            seldom();
             return false;
         }
         let entry = F::leaf(PhysAddr(to), 0, F::GRANULE_SHIFT, attributes);
         match self.root_at(3, at) {
-            Some(root) => self.put(root, 3, at, entry),
-            None => self.put_short(at, entry),
+            Some(_) => self.put::<CLEAN>(self.load_first(3, at), 3, at, entry),
+            None => self.put_short::<CLEAN>(at, entry),
         }
     }
 
     #[inline(never)]
-    fn put_short(&self, at: u64, entry: u64) -> bool {
+    fn put_short<const CLEAN: bool>(&self, at: u64, entry: u64) -> bool {
+        self.short_root(at).is_some_and(|(raw, level)| match level {
+            2 => self.put::<CLEAN>(raw, 2, at, entry),
+            _ => self.put::<CLEAN>(raw, 3, at, entry),
+        })
+    }
+
+    /// The root's entry for `at` and the root's level, of a table that has three levels or has grown to four.
+    #[inline(always)]
+    fn short_root(&self, at: u64) -> Option<(u64, u32)> {
         match (self.root_at(2, at), self.grown_root(at)) {
-            (Some(root), _) => self.put(root, 2, at, entry),
-            (_, Some(root)) => self.put(root, 3, at, entry),
-            _ => false,
+            (Some(_), _) => Some((self.load_first(2, at), 2)),
+            (_, Some(root)) => Some((root.load(&self.mem, root_index::<F>(at, 3)), 3)),
+            _ => None,
         }
     }
 
+    /// Stores the entry of `at`, if there is none, below the root's entry `raw`.
     #[inline(always)]
-    fn put(&self, root: Node, level: u32, at: u64, entry: u64) -> bool {
-        if self.coherent {
-            let Some(table) = self.lowest::<false>(root, level, at) else { return false };
-            let row = table.row(&self.mem, index::<F>(at, 0));
-            if row.load(0) != 0 {
-                return false;
-            }
-            row.store(0, entry);
-        } else {
-            let Some(table) = self.lowest::<true>(root, level, at) else { return false };
-            let row = table.row(&self.mem, index::<F>(at, 0));
-            if row.load(0) != 0 {
-                return false;
-            }
-            row.store(0, entry);
+    fn put<const CLEAN: bool>(&self, raw: u64, level: u32, at: u64, entry: u64) -> bool {
+        let Some(table) = expected(self.lowest::<CLEAN>(raw, level, at)) else { return false };
+        let row = table.row(&self.mem, index::<F>(at, 0));
+        if row.load(0) != 0 {
+            seldom();
+            return false;
+        }
+        row.store(0, entry);
+        if CLEAN {
             table.clean(&self.mem, index::<F>(at, 0), 1);
         }
         self.mem.publish();
@@ -73,34 +147,44 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// and [`Table::unmap`] does it or tells why not.
     #[inline(always)]
     pub fn unmap_page(&self, span: Span<Iova>) -> bool {
-        let at = span.start.0;
-        if span.bytes != self.granule() || at & (self.granule() - 1) != 0 {
-            return false;
-        }
+        span.bytes == self.granule()
+            && span.start.0 & (self.granule() - 1) == 0
+            && self.unmap_granule(span.start)
+    }
+
+    /// [`Table::unmap_page`] for the granule that `at` lies in.
+    #[inline(always)]
+    pub fn unmap_granule(&self, at: Iova) -> bool {
+        if self.coherent { self.take_granule::<false>(at.0) } else { self.take_granule::<true>(at.0) }
+    }
+
+    #[inline(always)]
+    fn take_granule<const CLEAN: bool>(&self, at: u64) -> bool {
+        debug_assert!(self.coherent != CLEAN);
         match self.root_at(3, at) {
-            Some(root) => self.take_page(root, 3, at),
-            None => self.take_page_short(at),
+            Some(_) => self.take_page::<CLEAN>(self.load_first(3, at), 3, at),
+            None => self.take_page_short::<CLEAN>(at),
         }
     }
 
     #[inline(never)]
-    fn take_page_short(&self, at: u64) -> bool {
-        match (self.root_at(2, at), self.grown_root(at)) {
-            (Some(root), _) => self.take_page(root, 2, at),
-            (_, Some(root)) => self.take_page(root, 3, at),
-            _ => false,
-        }
+    fn take_page_short<const CLEAN: bool>(&self, at: u64) -> bool {
+        self.short_root(at).is_some_and(|(raw, level)| match level {
+            2 => self.take_page::<CLEAN>(raw, 2, at),
+            _ => self.take_page::<CLEAN>(raw, 3, at),
+        })
     }
 
     #[inline(always)]
-    fn take_page(&self, root: Node, level: u32, at: u64) -> bool {
-        let Some(table) = self.lowest::<false>(root, level, at) else { return false };
+    fn take_page<const CLEAN: bool>(&self, raw: u64, level: u32, at: u64) -> bool {
+        let Some(table) = expected(self.lowest::<false>(raw, level, at)) else { return false };
         let row = table.row(&self.mem, index::<F>(at, 0));
         if !F::is_granule(row.load(0)) {
+            seldom();
             return false;
         }
         row.store(0, 0);
-        if !self.coherent {
+        if CLEAN {
             table.clean(&self.mem, index::<F>(at, 0), 1);
         }
         true
@@ -127,13 +211,10 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     #[inline(never)]
     fn translate_short(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
-        match (self.root_at(2, at.0), self.grown_root(at.0)) {
-            (Some(_), _) => self.translate_from(self.load_first(2, at.0), 2, at.0, nowhere),
-            (_, Some(root)) => {
-                let raw = root.load(&self.mem, root_index::<F>(at.0, 3));
-                self.translate_from(raw, 3, at.0, nowhere)
-            }
-            _ => self.lookup(at).map_or(nowhere, |(to, _, _)| to),
+        match self.short_root(at.0) {
+            Some((raw, 2)) => self.translate_from(raw, 2, at.0, nowhere),
+            Some((raw, _)) => self.translate_from(raw, 3, at.0, nowhere),
+            None => self.lookup(at).map_or(nowhere, |(to, _, _)| to),
         }
     }
 
@@ -160,83 +241,119 @@ impl<F: Format, M: Mem> Table<F, M> {
         }
     }
 
-    /// The table of smallest pages for `at`, below a root of `level`, which is 2 or 3 and a constant. None where links lack,
-    /// or pages are larger.
+    /// The table of smallest pages for `at`, below an entry of a root of `level`, which is 2 or 3 and a constant. None where
+    /// links lack, or pages are larger.
     ///
     /// With `CLEAN`, a link that has not been cleaned counts as none: a walker that does not snoop may not see it yet.
     #[inline(always)]
-    pub(crate) fn lowest<const CLEAN: bool>(&self, root: Node, level: u32, at: u64) -> Option<Node> {
-        let node = self.follow::<CLEAN>(root, level, root_index::<F>(at, level))?;
-        let node = if level == 3 { self.follow::<CLEAN>(node, 2, index::<F>(at, 2))? } else { node };
-        self.follow::<CLEAN>(node, 1, index::<F>(at, 1))
+    pub(crate) fn lowest<const CLEAN: bool>(&self, raw: u64, level: u32, at: u64) -> Option<Node> {
+        let node = self.follow::<CLEAN>(raw, level)?;
+        let node = if level == 3 { self.follow::<CLEAN>(self.entry(node, 2, at), 2)? } else { node };
+        self.follow::<CLEAN>(self.entry(node, 1, at), 1)
     }
 
     #[inline(always)]
-    fn follow<const CLEAN: bool>(&self, node: Node, level: u32, place: usize) -> Option<Node> {
-        let raw = node.row(&self.mem, place).load(0);
+    fn entry(&self, node: Node, level: u32, at: u64) -> u64 {
+        node.row(&self.mem, index::<F>(at, level)).load(0)
+    }
+
+    #[inline(always)]
+    fn follow<const CLEAN: bool>(&self, raw: u64, level: u32) -> Option<Node> {
         // One comparison: not `&&`.
         let usable = !CLEAN | (raw & F::LINK_CLEANED != 0);
         (F::is_link(raw, level) & usable).then(|| Self::child(raw))
     }
 }
 
-/// What is done for single pages, for one format.
+/// What is done for single pages, for one format and kind of walker.
 pub(crate) struct Calls<M: Mem> {
-    map: unsafe fn(&Form<M>, Iova, Span<PhysAddr>, Attributes) -> bool,
-    unmap: fn(&Form<M>, Span<Iova>) -> bool,
-    translate: fn(&Form<M>, Iova, PhysAddr) -> PhysAddr,
+    map: unsafe fn(&Form<M>, Iova, PhysAddr, Plain) -> bool,
+    unmap: unsafe fn(&Form<M>, Iova) -> bool,
+    translate: unsafe fn(&Form<M>, Iova, PhysAddr) -> PhysAddr,
 }
 
 impl<M: Mem> Calls<M> {
-    pub(crate) fn of<F: Format>() -> Self
+    /// For a table of format `F`, whose walker snoops or does not.
+    pub(crate) fn of<F: Format>(coherent: bool) -> Self
     where
         Form<M>: Holds<F, M>,
     {
-        Self { map: map::<F, M>, unmap: unmap::<F, M>, translate: translate::<F, M> }
+        if coherent {
+            Self { map: map::<F, M, false>, unmap: unmap::<F, M, false>, translate: translate::<F, M> }
+        } else {
+            Self { map: map::<F, M, true>, unmap: unmap::<F, M, true>, translate: translate::<F, M> }
+        }
     }
 }
 
-// A table is of the format whose functions it was made with; were it not, the general way does it.
-
 /// # Safety
-/// As [`Table::map_page`].
-unsafe fn map<F: Format, M: Mem>(form: &Form<M>, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool
+/// As [`Table::map_granule`]; the table is of format `F`, and `CLEAN` is what its walker needs.
+unsafe fn map<F: Format, M: Mem, const CLEAN: bool>(
+    form: &Form<M>,
+    at: Iova,
+    to: PhysAddr,
+    how: Plain,
+) -> bool
 where
     Form<M>: Holds<F, M>,
 {
     // SAFETY: as promised by the caller.
-    form.table().is_some_and(|table| unsafe { table.map_page(at, to, how) })
+    unsafe { form.table() }.put_granule::<CLEAN>(at.0, to.0, how)
 }
 
-fn unmap<F: Format, M: Mem>(form: &Form<M>, span: Span<Iova>) -> bool
+/// # Safety
+/// The table is of format `F`, and `CLEAN` is what its walker needs.
+unsafe fn unmap<F: Format, M: Mem, const CLEAN: bool>(form: &Form<M>, at: Iova) -> bool
 where
     Form<M>: Holds<F, M>,
 {
-    form.table().is_some_and(|table| table.unmap_page(span))
+    // SAFETY: as promised by the caller.
+    unsafe { form.table() }.take_granule::<CLEAN>(at.0)
 }
 
-fn translate<F: Format, M: Mem>(form: &Form<M>, at: Iova, nowhere: PhysAddr) -> PhysAddr
+/// # Safety
+/// The table is of format `F`.
+unsafe fn translate<F: Format, M: Mem>(form: &Form<M>, at: Iova, nowhere: PhysAddr) -> PhysAddr
 where
     Form<M>: Holds<F, M>,
 {
-    form.table().map_or(nowhere, |table| table.translate_or(at, nowhere))
+    // SAFETY: as promised by the caller.
+    unsafe { form.table() }.translate_or(at, nowhere)
 }
 
+// `calls` and `form` are made together, of one table, and neither changes.
 impl<M: Mem> AnyTable<M> {
     /// See [`Table::map_page`].
     ///
     /// # Safety
     /// As there.
-    #[inline(always)]
+    #[inline]
     pub unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
         // SAFETY: as promised by the caller.
+        each!(&self.form, table => unsafe { table.map_page(at, to, how) })
+    }
+
+    /// See [`Table::map_granule`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
+        // SAFETY: as promised by the caller; the functions are the table's.
         unsafe { (self.calls.map)(&self.form, at, to, how) }
     }
 
     /// See [`Table::unmap_page`].
-    #[inline(always)]
+    #[inline]
     pub fn unmap_page(&self, span: Span<Iova>) -> bool {
-        (self.calls.unmap)(&self.form, span)
+        each!(&self.form, table => table.unmap_page(span))
+    }
+
+    /// See [`Table::unmap_granule`].
+    #[inline(always)]
+    pub fn unmap_granule(&self, at: Iova) -> bool {
+        // SAFETY: the functions are the table's.
+        unsafe { (self.calls.unmap)(&self.form, at) }
     }
 
     /// See [`Table::translate`].
@@ -249,6 +366,7 @@ impl<M: Mem> AnyTable<M> {
     /// See [`Table::translate_or`].
     #[inline(always)]
     pub fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
-        (self.calls.translate)(&self.form, at, nowhere)
+        // SAFETY: the functions are the table's.
+        unsafe { (self.calls.translate)(&self.form, at, nowhere) }
     }
 }

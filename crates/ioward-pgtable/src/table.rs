@@ -4,6 +4,7 @@ use crate::{
     error::{ConfigError, GrowError, RangeError},
     format::{Format, Options, Rules},
     mem::{Mem, Node},
+    page::Plain,
 };
 #[cfg(not(loom))]
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +37,8 @@ pub struct Table<F, M: Mem> {
     first_view: M::View,
     /// The physical address of the last granule that an entry can lead to.
     pub(crate) last_output: u64,
-    /// The bits of leaves for RAM that nobody fetches from, by whether they may be read, written, and are coherent; zero where
-    /// the format has none such.
-    leaf_bits: [u64; 8],
+    /// The bits of leaves of each [`Plain`]; zero where the format has none such.
+    pub(crate) leaf_bits: [u64; Plain::ALL],
     pub(crate) coherent: bool,
     pub(crate) rules: Rules,
     options: Options,
@@ -125,12 +125,7 @@ impl<F: Format, M: Mem> Table<F, M> {
         let rules = Rules { dirty: config.dirty, no_execute: options.no_execute, snoop: config.snoop };
         let both_halves = F::SIGN_EXTENDED && u32::from(config.in_bits) == F::entry_shift(shape.levels);
         let packed = Top::pack(root.phys(), config.in_bits, shape.levels);
-        let mut leaf_bits = [0; 8];
-        for (index, bits) in leaf_bits.iter_mut().enumerate() {
-            let [read, write, coherent] = [0, 1, 2].map(|bit| index >> bit & 1 != 0);
-            let how = Attributes { read, write, execute: false, privileged: false, coherent, mmio: false };
-            *bits = F::encode(how, &rules).unwrap_or(0);
-        }
+        let leaf_bits = Plain::all().map(|plain| F::encode(plain.attributes(), &rules).unwrap_or(0));
         let ends = [3, 4].map(|levels| {
             let bits = config.in_bits - u8::from(both_halves);
             if shape.levels == levels { 1 << bits } else { 0 }
@@ -227,22 +222,6 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// after [`MapCause::Attributes`](crate::MapCause::Attributes), if the policy is to grant more rather than to refuse.
     pub fn widen(&self, how: Attributes) -> Attributes {
         F::widen(how)
-    }
-
-    /// The bits of a leaf that allows `how`; zero where that takes more than a look at what is kept at hand.
-    #[inline(always)]
-    pub(crate) fn leaf_bits(&self, how: Attributes) -> u64 {
-        let Attributes { read, write, execute, privileged, coherent, mmio } = how;
-        // One number of them, which they often are in a register already.
-        let all = u64::from_le_bytes(
-            [read, write, execute, privileged, coherent, mmio, false, false].map(u8::from),
-        );
-        if all & 0x0100_0101_0000 != 0 {
-            return 0;
-        }
-        // The three that are left, side by side: bits 0, 8 and 32 go to 61, 62 and 63, and nothing else goes there.
-        const GATHER: u64 = 1 << 61 | 1 << 54 | 1 << 31;
-        self.leaf_bits[(all.wrapping_mul(GATHER) >> 61) as usize]
     }
 
     /// Bytes of a table that is not a root.

@@ -78,7 +78,8 @@ impl<F: Format, M: Mem> Table<F, M> {
         if !apart || (at | bytes) & (self.granule() - 1) != 0 {
             return None;
         }
-        let node = self.lowest::<false>(self.root_at(3, at)?, 3, at)?;
+        self.root_at(3, at)?;
+        let node = self.lowest::<false>(self.load_first(3, at), 3, at)?;
         let first = index::<F>(at, 0);
         let end = first + (bytes >> F::GRANULE_SHIFT) as usize;
         // Sets are in line with their size: one that reaches over an end has an entry there.

@@ -23,6 +23,8 @@ pub mod attr;
 pub mod cell;
 pub mod control;
 pub mod describe;
+#[doc(hidden)]
+pub mod hint;
 pub mod hw;
 pub mod lock;
 pub mod mmio;

@@ -8,8 +8,11 @@ use crate::{
 };
 use alloc::{boxed::Box, sync::Arc};
 use core::{fmt, ops::Deref};
-use ioward_pgtable::MapCause;
-use ioward_types::{Attributes, Iova, Nanos, PhysAddr, Platform, Span};
+use ioward_pgtable::{MapCause, Plain};
+use ioward_types::{
+    Attributes, Iova, Nanos, PhysAddr, Platform, Span,
+    hint::{expected, seldom},
+};
 
 /// How many ranges that somebody has mapped by hand an allocation passes over.
 const TRIES: u32 = 64;
@@ -18,6 +21,8 @@ const DIRECT_GRANULE: u64 = 4096;
 
 /// The DMA API of one device: an address space, and the addresses that the device can issue.
 pub struct Dma<P: Platform> {
+    /// The address space, for a device that sees what CPUs have in their caches.
+    quick: Option<Arc<AddressSpace<P>>>,
     to: Kind<P>,
     limit: Iova,
     segments: SegmentLimits,
@@ -34,17 +39,23 @@ enum Kind<P: Platform> {
 impl<P: Platform> Dma<P> {
     /// The DMA API over an address space that the caller owns. IOVAs stay at or below `limit`.
     pub fn new(space: Arc<AddressSpace<P>>, limit: Iova) -> Self {
-        Self { to: Kind::Translated(space), limit, segments: SegmentLimits::NONE, snoops: true }
+        let quick = Some(space.clone());
+        Self { quick, to: Kind::Translated(space), limit, segments: SegmentLimits::NONE, snoops: true }
     }
 
     pub(crate) fn direct(platform: P, limit: Iova) -> Self {
         let counters = Box::new(Counters::new(platform.cpus()));
-        Self { to: Kind::Direct(platform, counters), limit, segments: SegmentLimits::NONE, snoops: true }
+        let (segments, snoops) = (SegmentLimits::NONE, true);
+        Self { quick: None, to: Kind::Direct(platform, counters), limit, segments, snoops }
     }
 
     /// The same for a device that takes segments so, and that sees what CPUs have in their caches or does not.
     pub fn with(self, segments: SegmentLimits, snoops: bool) -> Self {
-        Self { segments, snoops, ..self }
+        let quick = match &self.to {
+            Kind::Translated(space) if snoops => Some(space.clone()),
+            _ => None,
+        };
+        Self { quick, segments, snoops, ..self }
     }
 
     /// What the device takes as one segment of a list.
@@ -207,11 +218,35 @@ impl<P: Platform> Dma<P> {
         how: Attributes,
     ) -> Result<Option<Span<Iova>>, MapError> {
         let Kind::Translated(space) = &self.to else { return Ok(None) };
+        if let Some(at) = self.place_page(space, to, how) {
+            return Ok(Some(at));
+        }
         // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a flush that was confirmed.
         match unsafe { space.map_at_hand(to, how, self.limit) } {
             Ok(start) => Ok(start.map(|start| Span { start, bytes: to.bytes })),
             Err(hung) => Err(self.fail(MapError::Hung(hung))),
         }
+    }
+
+    /// [`Dma::place_at_hand`] for a page. `None`: nothing has changed, and it is one of many or something is not as usual.
+    #[inline(always)]
+    fn place_page(&self, space: &AddressSpace<P>, to: Span<PhysAddr>, how: Attributes) -> Option<Span<Iova>> {
+        // One comparison.
+        if to.start.0 & (space.granule() - 1) | (to.bytes ^ space.granule()) != 0 {
+            seldom();
+            return None;
+        }
+        let how = Plain::of(how).filter(|_| !crate::mutate::on("rule_16"))?;
+        // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a flush that was confirmed; it is
+        // a page in line.
+        let start = unsafe { space.map_granule(to.start, how, self.limit) }?;
+        Some(Span { start, bytes: to.bytes })
+    }
+
+    /// Maps a whole page for a device that snoops, as nearly every one does.
+    #[inline(always)]
+    pub(super) fn place_quickly(&self, to: Span<PhysAddr>, how: Attributes) -> Option<Span<Iova>> {
+        self.place_page(expected(self.quick.as_deref())?, to, how)
     }
 
     /// As [`Dma::place_translated`], and where nothing translates the first piece is all of it. Refusals are counted.
@@ -295,7 +330,7 @@ impl<P: Platform> Dma<P> {
     }
 
     /// Takes a whole range out; the owner of its memory is dropped once no device reaches it, which may be later.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
         match &self.to {
             Kind::Translated(space) => space.give_up(at, owner),

@@ -36,6 +36,15 @@ impl<P: Platform> Dma<P> {
     #[inline]
     fn place_whole(&self, to: Span<PhysAddr>, direction: Direction) -> Result<Span<Iova>, MapError> {
         let how = Attributes::for_direction(direction);
+        match self.place_quickly(to, how) {
+            Some(at) => Ok(at),
+            None => self.place_slowly(to, how),
+        }
+    }
+
+    /// The same for whatever there is.
+    #[inline(never)]
+    fn place_slowly(&self, to: Span<PhysAddr>, how: Attributes) -> Result<Span<Iova>, MapError> {
         if !self.snoops() {
             self.check_whole(to).map_err(|error| self.fail(error))?;
             self.clean(to);

@@ -113,25 +113,11 @@ impl<P: Platform> Backing<P> {
         }
     }
 
-    /// As [`Backing::map`], for a page of the table's smallest. False: nothing has changed, and that does it or tells why not.
-    ///
-    /// # Safety
-    /// As there.
-    #[inline(always)]
-    pub unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
+    /// Its table, if it has one.
+    pub fn table(&self) -> Option<&AnyTable<P>> {
         match &self.kind {
-            // SAFETY: as promised by the caller.
-            Kind::Tables(table) => unsafe { table.map_page(at, to, how) },
-            Kind::Requests(_) => false,
-        }
-    }
-
-    /// As [`Backing::unmap`], for a page of the table's smallest; no table goes then. False: nothing has changed.
-    #[inline(always)]
-    pub fn unmap_page(&self, span: Span<Iova>) -> bool {
-        match &self.kind {
-            Kind::Tables(table) => table.unmap_page(span),
-            Kind::Requests(_) => false,
+            Kind::Tables(table) => Some(table),
+            Kind::Requests(_) => None,
         }
     }
 

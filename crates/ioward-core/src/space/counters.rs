@@ -3,6 +3,7 @@
 use super::MapError;
 use alloc::{boxed::Box, vec::Vec};
 use core::sync::atomic::{AtomicU64, Ordering};
+use ioward_types::hint::seldom;
 
 /// What an address space has counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -94,6 +95,7 @@ impl Counters {
                 }
             }
             None => {
+                seldom();
                 for (count, by) in what {
                     self.others.0[*count as usize].fetch_add(*by, Ordering::Relaxed);
                 }

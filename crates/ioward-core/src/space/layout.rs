@@ -3,7 +3,9 @@
 use super::carrier::Backing;
 use crate::driver::{AtcTarget, Driver, Flush, Hung, Plan};
 use alloc::{sync::Arc, vec::Vec};
-use ioward_types::{DeviceControl, Iova, Pasid, Platform, SourceId, Span, Tag};
+use core::{ops::Deref, ptr::NonNull};
+use ioward_pgtable::AnyTable;
+use ioward_types::{DeviceControl, Iova, Pasid, Platform, SourceId, Span, Tag, hint::seldom};
 
 /// All carriers of an address space.
 pub struct Layout<P: Platform> {
@@ -18,6 +20,36 @@ pub struct Layout<P: Platform> {
     pub filling: bool,
     /// The backing of the one carrier that there is, if none is being filled. Derived.
     pub only: Option<Arc<Backing<P>>>,
+    /// Its table, where a page of the address space takes one entry of it and no flush when it is mapped. Derived.
+    pub pages: Option<Pages<P>>,
+}
+
+/// The table of a backing, found by one pointer.
+pub struct Pages<P: Platform> {
+    table: NonNull<AnyTable<P>>,
+    /// Keeps the table where it is.
+    _backing: Arc<Backing<P>>,
+}
+
+// SAFETY: it is a shared reference to what the `Arc` keeps.
+unsafe impl<P: Platform> Send for Pages<P> {}
+// SAFETY: as above.
+unsafe impl<P: Platform> Sync for Pages<P> {}
+
+impl<P: Platform> Pages<P> {
+    fn of(backing: &Arc<Backing<P>>) -> Option<Self> {
+        let table = NonNull::from(backing.table()?);
+        Some(Self { table, _backing: backing.clone() })
+    }
+}
+
+impl<P: Platform> Deref for Pages<P> {
+    type Target = AnyTable<P>;
+    #[inline(always)]
+    fn deref(&self) -> &AnyTable<P> {
+        // SAFETY: the backing lies behind an `Arc`, which is kept, and is never changed but by atomics.
+        unsafe { self.table.as_ref() }
+    }
 }
 
 /// One table, or one stream of requests, and the IOMMUs that it serves.
@@ -91,6 +123,7 @@ impl Unit {
         let result =
             self.driver.flush(&[Flush { tag: self.tag, span, granule, tables_went, atc: &self.atc }]);
         if result.is_err() {
+            seldom();
             self.silence();
         }
         result
@@ -109,6 +142,10 @@ impl<P: Platform> Carrier<P> {
 
     /// Flushes `span` on every IOMMU. Every one is tried; the first failure is told.
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
+        if let [unit] = &self.units[..] {
+            return unit.flush(span, self.granule, tables_went);
+        }
+        seldom();
         let mut all = Ok(());
         for unit in &self.units {
             if let Err(hung) = unit.flush(span, self.granule, tables_went) {
@@ -136,6 +173,7 @@ impl<P: Platform> Layout<P> {
             flush_after_map: false,
             filling: false,
             only: None,
+            pages: None,
         }
     }
 
@@ -154,14 +192,18 @@ impl<P: Platform> Layout<P> {
         all
     }
 
-    /// What is derived from the rest, to be called before publishing.
-    pub fn sealed(mut self) -> Self {
+    /// What is derived from the rest, to be called before publishing; for an address space whose smallest page is `granule`.
+    pub fn sealed(mut self, granule: u64) -> Self {
         self.only = match &self.carriers[..] {
             [carrier] if !self.filling => Some(carrier.backing.clone()),
             _ => None,
         };
         let mut units = self.carriers.iter().flat_map(|carrier| &carrier.units);
         self.flush_after_map = units.any(|unit| unit.driver.flush_after_map());
+        self.pages = match (&self.only, &self.carriers[..]) {
+            (Some(only), [carrier]) if carrier.granule == granule && !self.flush_after_map => Pages::of(only),
+            _ => None,
+        };
         self
     }
 }
@@ -175,6 +217,7 @@ impl<P: Platform> Clone for Layout<P> {
             flush_after_map: self.flush_after_map,
             filling: self.filling,
             only: None,
+            pages: None,
         }
     }
 }

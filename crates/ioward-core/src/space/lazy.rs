@@ -155,7 +155,7 @@ impl<P: Platform> AddressSpace<P> {
 
     /// Takes a mapping out and drops its memory once no device reaches it: now, or, if the address space is lazy, when this
     /// CPU's queue is flushed. On `Err` all of it is withheld.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_up<O: Send + 'static>(&self, at: Span<Iova>, owner: O) -> Result<(), Hung> {
         let owner = ManuallyDrop::new(owner);
         let Some(queues) = &self.queues else {
@@ -290,7 +290,8 @@ impl<P: Platform> AddressSpace<P> {
         let (pin, cpu) = self.platform.pin();
         // SAFETY: pinned until the end.
         let Some((room, layout)) = (unsafe { self.place(queues, &pin, cpu) }) else { return false };
-        let gone = layout.only.as_ref().is_some_and(|backing| backing.unmap_page(at));
+        let gone = at.bytes == self.granule()
+            && layout.pages.as_ref().is_some_and(|pages| pages.unmap_granule(at.start));
         if gone {
             // SAFETY: the place is of this pin; the rest is promised by the caller.
             unsafe { self.put((&pin, cpu), room, at, owner, None) };

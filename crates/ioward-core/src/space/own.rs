@@ -10,7 +10,11 @@ use super::{
 };
 use crate::driver::Hung;
 use alloc::sync::Arc;
-use ioward_types::{Attributes, Iova, PhysAddr, Platform, Span};
+use ioward_pgtable::Plain;
+use ioward_types::{
+    Attributes, Iova, PhysAddr, Platform, Span,
+    hint::{expected, likely, seldom},
+};
 
 /// What is counted when mappings have ended, by a flush of their own.
 #[inline(always)]
@@ -19,6 +23,28 @@ pub fn ended(mappings: u64, bytes: u64) -> [(Count, u64); 3] {
 }
 
 impl<P: Platform> AddressSpace<P> {
+    /// Maps the page at `to` at an IOVA that this CPU has at hand, counts that, and gives the IOVA. `None`, and nothing has
+    /// changed, where it cannot be done so: [`AddressSpace::map_at_hand`] does it or tells why not.
+    ///
+    /// # Safety
+    /// As there, for a granule; `to` is a multiple of it.
+    #[inline]
+    pub(crate) unsafe fn map_granule(&self, to: PhysAddr, how: Plain, limit: Iova) -> Option<Iova> {
+        let (pin, cpu) = self.platform.pin();
+        let pages = expected(self.layout.read(&pin).pages.as_ref())?;
+        // SAFETY: the allocator's platform is this one.
+        let at = expected(unsafe { self.iova.alloc_granule(&pin, cpu, limit) })?;
+        // SAFETY: as promised by the caller; the allocator gave the page to nobody else, and by its granule.
+        if !unsafe { pages.map_granule(at, to, how) } {
+            seldom();
+            drop(pin);
+            self.free_iova(Span { start: at, bytes: self.granule() });
+            return None;
+        }
+        self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, self.granule())]);
+        Some(at)
+    }
+
     /// Maps `to` at IOVAs that this CPU has at hand, counts that, and gives the first one. `Ok(None)`, and nothing has
     /// changed, where it cannot be done so: the general way does it or tells why not. On `Err` the memory must never be
     /// reused.
@@ -28,7 +54,7 @@ impl<P: Platform> AddressSpace<P> {
     /// # Safety
     /// Devices may reach `to` until the mapping has been taken out and that was confirmed: until then no reference to it
     /// exists and it is not reused.
-    #[inline]
+    #[inline(never)]
     pub(crate) unsafe fn map_at_hand(
         &self,
         to: Span<PhysAddr>,
@@ -46,20 +72,17 @@ impl<P: Platform> AddressSpace<P> {
             return Ok(None);
         };
         // SAFETY: as promised by the caller; the allocator gave the range to nobody else.
-        let mapped = unsafe { backing.map_page(at.start, to, how) };
-        // SAFETY: as above.
-        if !mapped && !unsafe { self.map_range(layout, backing, at, to, how) }? {
+        if !unsafe { self.map_range(layout, backing, at, to, how) }? {
             return Ok(None);
         }
         self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, to.bytes)]);
         Ok(Some(at.start))
     }
 
-    /// The same for more than a page. `Ok(false)`: the IOVAs have been given back.
+    /// Maps a range. `Ok(false)`: its IOVAs have been given back.
     ///
     /// # Safety
     /// As for [`Backing::map`].
-    #[inline(never)]
     unsafe fn map_range(
         &self,
         layout: &Layout<P>,
@@ -86,8 +109,26 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// Takes a mapping out, waits for its flush, and gives its IOVAs back. On `Err` nothing of it is ever to be used again.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn end_now(&self, at: Span<Iova>) -> Result<(), Hung> {
+        if at.bytes == self.granule() {
+            let (pin, cpu) = self.platform.pin();
+            let layout = self.layout.read(&pin);
+            if let Some(pages) = expected(layout.pages.as_ref())
+                && let Some(carrier) = expected(layout.carriers.first())
+                && likely(pages.unmap_granule(at.start))
+            {
+                carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
+                self.counters.add(&pin, cpu, &ended(1, at.bytes));
+                // SAFETY: the allocator's platform is this one.
+                if !unsafe { self.iova.free_granule(&pin, cpu, at.start) } {
+                    seldom();
+                    drop(pin);
+                    self.free_iova(at);
+                }
+                return Ok(());
+            }
+        }
         self.take::<true>(at, 1, at.bytes)
     }
 
@@ -99,7 +140,7 @@ impl<P: Platform> AddressSpace<P> {
 
     /// All of it goes under one pin: who attaches meanwhile publishes first and then waits for the pin, so either its entry
     /// is installed after the tables were written, or it is among the targets that are flushed here.
-    #[inline(always)]
+    #[inline(never)]
     fn take<const IOVAS: bool>(&self, at: Span<Iova>, mappings: u64, bytes: u64) -> Result<(), Hung> {
         let (pin, cpu) = self.platform.pin();
         let layout = self.layout.read(&pin);
@@ -111,11 +152,7 @@ impl<P: Platform> AddressSpace<P> {
             }
             return Ok(());
         };
-        if backing.unmap_page(at) {
-            carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
-        } else {
-            self.take_range(carrier, backing, at)?;
-        }
+        self.take_range(carrier, backing, at)?;
         self.counters.add(&pin, cpu, &ended(mappings, bytes));
         // SAFETY: the allocator's platform is this one.
         if IOVAS && !unsafe { self.iova.free_pinned(&pin, cpu, at) } {
@@ -125,8 +162,7 @@ impl<P: Platform> AddressSpace<P> {
         Ok(())
     }
 
-    /// Takes out more than a page, and flushes.
-    #[inline(never)]
+    /// Takes out a range, and flushes.
     fn take_range(
         &self,
         carrier: &Carrier<P>,

@@ -290,7 +290,7 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     pub(super) fn publish(&self, layout: Layout<P>) {
-        drop(self.layout.replace(&self.platform, layout.sealed()));
+        drop(self.layout.replace(&self.platform, layout.sealed(self.granule())));
         self.platform.fence();
     }
 
