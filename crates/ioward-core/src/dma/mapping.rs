@@ -8,7 +8,7 @@ use core::{
     mem::{self, ManuallyDrop},
     ptr::{self, NonNull},
 };
-use ioward_types::{Attributes, Direction, Iova, PhysAddr, Platform, Span, hw};
+use ioward_types::{Attributes, Direction, Iova, PhysAddr, Platform, Span, hint::seldom, hw};
 
 impl<P: Platform> Dma<P> {
     /// Maps a buffer at an IOVA of the allocator's choice. The mapping owns the buffer until it is unmapped.
@@ -21,30 +21,39 @@ impl<P: Platform> Dma<P> {
         direction: Direction,
     ) -> Result<Mapping<P, O, D>, (MapError, Option<O>)> {
         let to = owner.span();
-        match dma.place_whole(to, direction) {
-            Ok(at) => {
+        let mut error = None;
+        let at = match dma.place_quickly(to, Attributes::for_direction(direction)) {
+            Some(at) => Some(at),
+            None => {
+                seldom();
+                dma.place_slowly(to, direction, &mut error)
+            }
+        };
+        match (at, error) {
+            (Some(at), _) => {
                 Ok(Mapping { dma, at, direction, owner: ManuallyDrop::new(owner), _platform: PhantomData })
             }
-            Err(MapError::Hung(hung)) => {
+            (None, Some(error)) if !matches!(error, MapError::Hung(_)) => Err((error, Some(owner))),
+            (None, error) => {
                 mem::forget(owner);
-                Err((MapError::Hung(hung), None))
+                Err((error.unwrap_or(MapError::NoCarrier), None))
             }
-            Err(error) => Err((error, Some(owner))),
         }
     }
 
-    #[inline]
-    fn place_whole(&self, to: Span<PhysAddr>, direction: Direction) -> Result<Span<Iova>, MapError> {
-        let how = Attributes::for_direction(direction);
-        match self.place_quickly(to, how) {
-            Some(at) => Ok(at),
-            None => self.place_slowly(to, how),
-        }
-    }
-
-    /// The same for whatever there is.
+    /// Maps whatever there is. `None`: the error has been written. Apart from the result, so that a mapping is made in
+    /// registers: copies by way of the stack cost more than the walk.
     #[inline(never)]
-    fn place_slowly(&self, to: Span<PhysAddr>, how: Attributes) -> Result<Span<Iova>, MapError> {
+    fn place_slowly(
+        &self,
+        to: Span<PhysAddr>,
+        direction: Direction,
+        error: &mut Option<MapError>,
+    ) -> Option<Span<Iova>> {
+        self.place_whole(to, Attributes::for_direction(direction)).map_err(|why| *error = Some(why)).ok()
+    }
+
+    fn place_whole(&self, to: Span<PhysAddr>, how: Attributes) -> Result<Span<Iova>, MapError> {
         if !self.snoops() {
             self.check_whole(to).map_err(|error| self.fail(error))?;
             self.clean(to);

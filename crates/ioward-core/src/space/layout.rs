@@ -141,11 +141,19 @@ impl<P: Platform> Carrier<P> {
     }
 
     /// Flushes `span` on every IOMMU. Every one is tried; the first failure is told.
+    #[inline(always)]
     pub fn flush(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
-        if let [unit] = &self.units[..] {
-            return unit.flush(span, self.granule, tables_went);
+        match &self.units[..] {
+            [unit] => unit.flush(span, self.granule, tables_went),
+            _ => {
+                seldom();
+                self.flush_several(span, tables_went)
+            }
         }
-        seldom();
+    }
+
+    #[inline(never)]
+    fn flush_several(&self, span: Span<Iova>, tables_went: bool) -> Result<(), Hung> {
         let mut all = Ok(());
         for unit in &self.units {
             if let Err(hung) = unit.flush(span, self.granule, tables_went) {

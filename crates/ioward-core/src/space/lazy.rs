@@ -21,14 +21,12 @@ use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::{
-    mem::{self, ManuallyDrop},
-    ptr,
-};
+use core::{mem::ManuallyDrop, ptr};
 use ioward_pgtable::Detached;
 use ioward_types::{
     IommuId, Iova, Nanos, OutOfMemory, Platform, Span,
     cell::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    hint::{expected, likely, seldom},
 };
 
 /// How many mappings of a CPU wait for one flush at most.
@@ -38,26 +36,33 @@ const TOGETHER: usize = 32;
 /// How long one waits at most, if [`AddressSpace::poll`] is called when it asks to be.
 pub const AFTER: Nanos = Nanos(10_000_000);
 
-/// The tables that came off, and the backing that they are of.
-type Tables<P> = Option<(Arc<Backing<P>>, Detached)>;
-
 /// What became of a mapping's entries.
 enum Off<P: Platform> {
     /// They wait for a flush, and so do the tables.
-    Later(Tables<P>),
+    Later(Option<Tables<P>>),
     /// They have been flushed.
     Confirmed,
 }
 
-/// What waits for a flush.
-struct Entry<P: Platform> {
-    span: Span<Iova>,
+/// The tables that came off, and the backing that they are of.
+type Tables<P> = (Arc<Backing<P>>, Detached);
+
+/// What waits for a flush: a cache line.
+#[repr(align(64))]
+struct Entry {
+    start: Iova,
+    /// How many; zero where it is withheld. [`WITH_TABLES`] too if there are tables beside it.
+    bytes: u64,
     owner: Deferred,
-    tables: Tables<P>,
 }
 
+const _: () = assert!(size_of::<Entry>() == 64 || size_of::<usize>() != 8, "a cache line");
+/// No length has this bit: those are whole granules.
+const WITH_TABLES: u64 = 1;
+
+type Queue<P> = Ring<Entry, Tables<P>, QUEUED>;
 /// A place in a queue.
-type Place<'q, P> = Room<'q, Entry<P>, QUEUED>;
+type Place<'q, P> = Room<'q, Entry, Tables<P>, QUEUED>;
 
 /// Ranges of one length that go back together.
 struct Run {
@@ -70,7 +75,7 @@ struct Run {
 /// are two, since what is ended may do anything, wait for a flush among others; nothing of anybody else's runs while `flushing`
 /// is set. A CPU whose queue is full ends its own alone, so that its IOVAs and its memory stay with it.
 pub struct Queues<P: Platform> {
-    rings: Box<[Ring<Entry<P>, QUEUED>]>,
+    rings: Box<[Queue<P>]>,
     /// Somebody flushes.
     flushing: AtomicBool,
     /// How often that came to its end.
@@ -245,9 +250,9 @@ impl<P: Platform> AddressSpace<P> {
     ) -> Option<(Place<'q, P>, &'q Layout<P>)> {
         let layout = self.layout.read(pin);
         // SAFETY: the ring is this CPU's, to which the caller is pinned until the room is used or given up.
-        let room = unsafe { queues.rings.get(cpu)?.room() }?;
+        let room = expected(unsafe { expected(queues.rings.get(cpu))?.room() })?;
         // Looked at under the pin, for which whoever closes the queues waits.
-        (queues.open.load(Ordering::Relaxed) && !layout.filling).then_some((room, layout))
+        likely(queues.open.load(Ordering::Relaxed)).then_some((room, layout))
     }
 
     /// Writes an entry, and counts it.
@@ -261,15 +266,19 @@ impl<P: Platform> AddressSpace<P> {
         room: Place<'_, P>,
         span: Span<Iova>,
         owner: &ManuallyDrop<O>,
-        tables: Tables<P>,
+        tables: Option<Tables<P>>,
     ) {
         self.counters.add(pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, span.bytes)]);
-        let write = |entry: *mut Entry<P>| {
-            // SAFETY: the place is the entry's; the owner is small, and taken once.
+        let write = |entry: *mut Entry, aside: *mut Tables<P>| {
+            let with = if tables.is_some() { WITH_TABLES } else { 0 };
+            // SAFETY: the places are the entry's; the owner is small, and taken once.
             unsafe {
-                (&raw mut (*entry).span).write(span);
+                (&raw mut (*entry).start).write(span.start);
+                (&raw mut (*entry).bytes).write(span.bytes | with);
                 Deferred::write(&raw mut (*entry).owner, ptr::read(&raw const **owner));
-                (&raw mut (*entry).tables).write(tables);
+                if let Some(tables) = tables {
+                    aside.write(tables);
+                }
             }
         };
         // SAFETY: all of an entry is written.
@@ -290,9 +299,10 @@ impl<P: Platform> AddressSpace<P> {
         let (pin, cpu) = self.platform.pin();
         // SAFETY: pinned until the end.
         let Some((room, layout)) = (unsafe { self.place(queues, &pin, cpu) }) else { return false };
-        let gone = at.bytes == self.granule()
-            && layout.pages.as_ref().is_some_and(|pages| pages.unmap_granule(at.start));
-        if gone {
+        // No carrier is being filled where there are pages.
+        let gone = likely(at.bytes == self.granule())
+            && expected(layout.pages.as_ref()).is_some_and(|pages| pages.unmap_granule(at.start));
+        if likely(gone) {
             // SAFETY: the place is of this pin; the rest is promised by the caller.
             unsafe { self.put((&pin, cpu), room, at, owner, None) };
         }
@@ -311,7 +321,8 @@ impl<P: Platform> AddressSpace<P> {
     ) -> Result<bool, Hung> {
         let (pin, cpu) = self.platform.pin();
         // SAFETY: pinned until the entry is written.
-        let Some((room, layout)) = (unsafe { self.place(queues, &pin, cpu) }) else { return Ok(false) };
+        let place = unsafe { self.place(queues, &pin, cpu) };
+        let Some((room, layout)) = place.filter(|(_, layout)| !layout.filling) else { return Ok(false) };
         match self.take_off(layout, at)? {
             // SAFETY: the place is of this pin; the rest is promised by the caller.
             Off::Later(tables) => unsafe { self.put((&pin, cpu), room, at, owner, tables) },
@@ -370,7 +381,7 @@ impl<P: Platform> AddressSpace<P> {
             for ring in &queues.rings {
                 if hung {
                     // SAFETY: as above.
-                    unsafe { ring.each_marked(|entry| self.withhold(entry)) };
+                    unsafe { ring.each_marked(|entry, _| self.withhold(entry)) };
                 }
                 // SAFETY: as above.
                 unsafe { ring.confirm() };
@@ -388,12 +399,12 @@ impl<P: Platform> AddressSpace<P> {
 
     /// Ends what has been flushed of a queue, unless somebody is at it: that one goes on until nothing is left.
     #[inline(never)]
-    fn end_flushed(&self, ring: &Ring<Entry<P>, QUEUED>) {
+    fn end_flushed(&self, ring: &Queue<P>) {
         let mut run = Run { bytes: 0, len: 0, starts: [Iova(0); TOGETHER] };
         // SAFETY: what is taken is an entry, and taken once.
         ring.take_all(
             &mut run,
-            |run, entry| unsafe { self.end(&mut *entry, run) },
+            |run, entry, aside| unsafe { self.end(&mut *entry, aside, run) },
             |run| self.return_run(run),
         );
     }
@@ -408,10 +419,9 @@ impl<P: Platform> AddressSpace<P> {
     }
 
     /// What it owns is never used again.
-    fn withhold(&self, entry: &mut Entry<P>) {
-        self.quarantine(entry.span.bytes);
-        entry.span.bytes = 0;
-        mem::forget(entry.tables.take());
+    fn withhold(&self, entry: &mut Entry) {
+        self.quarantine(entry.bytes & !WITH_TABLES);
+        entry.bytes = 0;
     }
 
     /// Drops what it owns; its IOVAs go into `run`.
@@ -419,29 +429,34 @@ impl<P: Platform> AddressSpace<P> {
     /// # Safety
     /// The entry is not used again.
     #[inline(always)]
-    unsafe fn end(&self, entry: &mut Entry<P>, run: &mut Run) {
-        if entry.span.bytes == 0 {
+    unsafe fn end(&self, entry: &mut Entry, aside: *mut Tables<P>, run: &mut Run) {
+        let mut bytes = entry.bytes;
+        if bytes == 0 {
+            seldom();
             return; // withheld
         }
-        if entry.tables.is_some() {
-            self.end_tables(entry);
+        if bytes & WITH_TABLES != 0 {
+            seldom();
+            bytes &= !WITH_TABLES;
+            // SAFETY: they are beside it, and taken once.
+            self.end_tables(unsafe { aside.read() });
         }
-        let Span { start, bytes } = entry.span;
         // SAFETY: it is dropped once, as promised by the caller.
         unsafe { ptr::drop_in_place(&raw mut entry.owner) };
         let mut len = run.len;
         if run.bytes != bytes || len >= TOGETHER {
+            seldom();
             self.return_run(run);
             (run.bytes, len) = (bytes, 0);
         }
-        run.starts[len] = start;
+        run.starts[len] = entry.start;
         run.len = len + 1;
     }
 
     #[cold]
     #[inline(never)]
-    fn end_tables(&self, entry: &mut Entry<P>) {
-        self.free(Removed { detached: entry.tables.take(), tables_went: true, hung: None }, true);
+    fn end_tables(&self, tables: Tables<P>) {
+        self.free(Removed { detached: Some(tables), tables_went: true, hung: None }, true);
     }
 
     /// Flushes for everything that waits, if need be after whoever is at it, and ends it but for what somebody else is ending.

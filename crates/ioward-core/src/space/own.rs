@@ -28,7 +28,7 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// # Safety
     /// As there, for a granule; `to` is a multiple of it.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn map_granule(&self, to: PhysAddr, how: Plain, limit: Iova) -> Option<Iova> {
         let (pin, cpu) = self.platform.pin();
         let pages = expected(self.layout.read(&pin).pages.as_ref())?;
