@@ -5,7 +5,8 @@ use crate::{
     platform::{Bench, Free},
 };
 use ioward_pgtable::{
-    AnyTable, ConfigError, Detached, Format, MapCause, MapError, Options, Plain, Table, UnmapError, Unmapped,
+    AnyTable, CLEANED, ConfigError, Detached, EXACT, Format, MARKED, MapCause, MapError, Options, Plain,
+    Table, UnmapError, Unmapped,
     formats::{AmdV1, AmdV2, ArmStage1, ArmStage2, RiscvFirst, RiscvSecond, VtdFirst, VtdSecond},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span, TableConfig};
@@ -37,52 +38,92 @@ trait Measured: Sized {
     unsafe fn destroy(self);
 }
 
-macro_rules! measured {
-    ($([$($generic:tt)*] $table:ty, $make:path;)*) => {$(
-        impl<$($generic)*> Measured for $table {
-            #[inline(always)]
-            fn make(mem: Mem, config: &TableConfig) -> Result<Self, ConfigError> {
-                $make(mem, config, Options::default())
-            }
-            #[inline(always)]
-            unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
-                // SAFETY: as promised by the caller.
-                unsafe { <$table>::map_granule(self, at, to, how) }
-            }
-            #[inline(always)]
-            unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
-                // SAFETY: as promised by the caller.
-                unsafe { <$table>::map(self, at, to, how) }
-            }
-            #[inline(always)]
-            fn unmap_granule(&self, at: Iova) -> bool {
-                <$table>::unmap_granule(self, at)
-            }
-            #[inline(always)]
-            fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
-                <$table>::unmap(self, span)
-            }
-            #[inline(always)]
-            unsafe fn free(&self, detached: Detached) {
-                // SAFETY: as promised by the caller.
-                unsafe { <$table>::free(self, detached) }
-            }
-            #[inline(always)]
-            fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
-                <$table>::translate_or(self, at, nowhere)
-            }
-            #[inline(always)]
-            unsafe fn destroy(self) {
-                // SAFETY: as promised by the caller.
-                unsafe { <$table>::destroy(self) }
+/// A table of one format, and the code for links of one kind: what the pointers of an `AnyTable` lead to.
+struct Direct<F, const LINKS: u8>(Table<F, Mem>);
+
+impl<F: Format, const LINKS: u8> Measured for Direct<F, LINKS> {
+    fn make(mem: Mem, config: &TableConfig) -> Result<Self, ConfigError> {
+        let table = Table::new(mem, config, Options::default())?;
+        assert_eq!(table.links(), LINKS, "{config:?}");
+        Ok(Self(table))
+    }
+    #[inline(always)]
+    unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
+        // SAFETY: as promised by the caller; `make` has looked at the links, here and below.
+        unsafe { self.0.map_granule_by::<LINKS>(at, to, how) }
+    }
+    #[inline(always)]
+    unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+        // SAFETY: as promised by the caller.
+        unsafe { self.0.map(at, to, how) }
+    }
+    #[inline(always)]
+    fn unmap_granule(&self, at: Iova) -> bool {
+        // SAFETY: as above.
+        unsafe { self.0.unmap_granule_by::<LINKS>(at) }
+    }
+    #[inline(always)]
+    fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+        self.0.unmap(span)
+    }
+    #[inline(always)]
+    unsafe fn free(&self, detached: Detached) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.0.free(detached) }
+    }
+    #[inline(always)]
+    fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+        // SAFETY: as above; a walk that is not exact reads all others.
+        unsafe {
+            match LINKS {
+                EXACT => self.0.translate_by::<EXACT>(at, nowhere),
+                _ => self.0.translate_by::<MARKED>(at, nowhere),
             }
         }
-    )*};
+    }
+    #[inline(always)]
+    unsafe fn destroy(self) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.0.destroy() }
+    }
 }
 
-measured! {
-    [F: Format] Table<F, Mem>, Table::new;
-    [] AnyTable<Mem>, AnyTable::with;
+impl Measured for AnyTable<Mem> {
+    fn make(mem: Mem, config: &TableConfig) -> Result<Self, ConfigError> {
+        AnyTable::new(mem, config)
+    }
+    #[inline(always)]
+    unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
+        // SAFETY: as promised by the caller.
+        unsafe { AnyTable::map_granule(self, at, to, how) }
+    }
+    #[inline(always)]
+    unsafe fn map(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> Result<(), MapError> {
+        // SAFETY: as promised by the caller.
+        unsafe { AnyTable::map(self, at, to, how) }
+    }
+    #[inline(always)]
+    fn unmap_granule(&self, at: Iova) -> bool {
+        AnyTable::unmap_granule(self, at)
+    }
+    #[inline(always)]
+    fn unmap(&self, span: Span<Iova>) -> Result<Unmapped, UnmapError> {
+        AnyTable::unmap(self, span)
+    }
+    #[inline(always)]
+    unsafe fn free(&self, detached: Detached) {
+        // SAFETY: as promised by the caller.
+        unsafe { AnyTable::free(self, detached) }
+    }
+    #[inline(always)]
+    fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+        AnyTable::translate_or(self, at, nowhere)
+    }
+    #[inline(always)]
+    unsafe fn destroy(self) {
+        // SAFETY: as promised by the caller.
+        unsafe { AnyTable::destroy(self) }
+    }
 }
 
 /// A table, with what a caller of the subsystem would bring to each call.
@@ -238,20 +279,20 @@ const RISCV_2: TableConfig =
     TableConfig { format: ioward_types::Format::RiscvSecond, in_bits: 50, ..FOUR_LEVELS };
 
 entries! {
-    "ioward Arm stage 1": Table<ArmStage1<12>, Mem>, ARM_1;
-    "ioward Arm stage 2": Table<ArmStage2<12>, Mem>, ARM_2;
-    "ioward AMD v1": Table<AmdV1, Mem>, AMD_1;
-    "ioward AMD v2": Table<AmdV2, Mem>, AMD_2;
-    "ioward VT-d first": Table<VtdFirst, Mem>, VTD_1;
-    "ioward VT-d second": Table<VtdSecond, Mem>, VTD_2;
-    "ioward RISC-V first": Table<RiscvFirst, Mem>, RISCV_1;
-    "ioward RISC-V second": Table<RiscvSecond, Mem>, RISCV_2;
-    "ioward Arm 1 incoherent": Table<ArmStage1<12>, Mem>, TableConfig { coherent: false, ..ARM_1 };
-    "ioward VT-d 2 incoherent": Table<VtdSecond, Mem>, TableConfig { coherent: false, ..VTD_2 };
-    "ioward Arm 1 dirty": Table<ArmStage1<12>, Mem>, TableConfig { dirty: true, ..ARM_1 };
-    "ioward AMD v1 dirty": Table<AmdV1, Mem>, TableConfig { dirty: true, ..AMD_1 };
-    "ioward VT-d 2 dirty": Table<VtdSecond, Mem>, TableConfig { dirty: true, ..VTD_2 };
-    "ioward RISC-V 1 dirty": Table<RiscvFirst, Mem>, TableConfig { dirty: true, ..RISCV_1 };
+    "ioward Arm stage 1": Direct<ArmStage1<12>, EXACT>, ARM_1;
+    "ioward Arm stage 2": Direct<ArmStage2<12>, EXACT>, ARM_2;
+    "ioward AMD v1": Direct<AmdV1, MARKED>, AMD_1;
+    "ioward AMD v2": Direct<AmdV2, EXACT>, AMD_2;
+    "ioward VT-d first": Direct<VtdFirst, EXACT>, VTD_1;
+    "ioward VT-d second": Direct<VtdSecond, EXACT>, VTD_2;
+    "ioward RISC-V first": Direct<RiscvFirst, EXACT>, RISCV_1;
+    "ioward RISC-V second": Direct<RiscvSecond, EXACT>, RISCV_2;
+    "ioward Arm 1 incoherent": Direct<ArmStage1<12>, CLEANED>, TableConfig { coherent: false, ..ARM_1 };
+    "ioward VT-d 2 incoherent": Direct<VtdSecond, CLEANED>, TableConfig { coherent: false, ..VTD_2 };
+    "ioward Arm 1 dirty": Direct<ArmStage1<12>, EXACT>, TableConfig { dirty: true, ..ARM_1 };
+    "ioward AMD v1 dirty": Direct<AmdV1, MARKED>, TableConfig { dirty: true, ..AMD_1 };
+    "ioward VT-d 2 dirty": Direct<VtdSecond, MARKED>, TableConfig { dirty: true, ..VTD_2 };
+    "ioward RISC-V 1 dirty": Direct<RiscvFirst, EXACT>, TableConfig { dirty: true, ..RISCV_1 };
     "ioward any: Arm 1": AnyTable<Mem>, ARM_1;
     "ioward any: VT-d 2": AnyTable<Mem>, VTD_2;
     "ioward any: RISC-V 1": AnyTable<Mem>, RISCV_1;

@@ -36,7 +36,7 @@ macro_rules! any {
 
         impl<M: Mem> From<Table<$format, M>> for AnyTable<M> {
             fn from(table: Table<$format, M>) -> Self {
-                Self { calls: Calls::of::<$format>(table.coherent), form: Form::$name(table) }
+                Self { calls: Calls::of::<$format>(table.links), form: Form::$name(table) }
             }
         })*
     };

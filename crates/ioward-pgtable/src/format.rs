@@ -86,6 +86,8 @@ pub trait Format: Sized + Send + Sync + 'static {
     const GROWS: bool = false;
     /// Hardware ignores it in a link; set once the link has been cleaned.
     const LINK_CLEANED: u64;
+    /// Hardware sets an accessed bit in links where it tracks what is dirty.
+    const LINKS_MARKED: bool = false;
     /// The bits of a leaf that do not depend on address and size.
     const LEAF_ATTRIBUTES: u64;
 
@@ -108,6 +110,13 @@ pub trait Format: Sized + Send + Sync + 'static {
     fn link(to: PhysAddr, below: u32) -> u64;
     /// Where a link leads.
     fn link_target(raw: u64) -> PhysAddr;
+    /// Where a link leads that is as [`Format::link`] made it: by a subtraction, which the load behind it does by itself. None
+    /// where the bits besides the address are not the same in every link.
+    #[inline(always)]
+    fn exact_target(link: u64) -> Option<PhysAddr> {
+        let _ = link;
+        None
+    }
     /// Where the entry for the IOVA `at` stands in the table of `level` that a link, made by the engine, leads to; `None`
     /// where table and index are as well worked out apart.
     #[inline(always)]

@@ -37,5 +37,7 @@ pub use format::{Format, Kind, Options, Rules, Shape, Touched};
 pub use mem::Mem;
 pub use page::Plain;
 pub use table::Table;
+#[doc(hidden)]
+pub use table::{CLEANED, EXACT, MARKED};
 pub use unmap::Unmapped;
 pub use walk::{Meaning, ReadMemory, Step, Walk, WalkError, walk};

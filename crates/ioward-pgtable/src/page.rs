@@ -8,7 +8,7 @@ use crate::{
     any::{AnyTable, Form, Holds, each},
     format::{Format, seldom},
     mem::{Mem, Node},
-    table::{Table, index, root_index},
+    table::{CLEANED, EXACT, Links, MARKED, Table, index, root_index},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span, hint::expected};
 
@@ -85,17 +85,25 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// As [`Table::map`], for the granule at `to`; `at` and `to` are multiples of it.
     #[inline(always)]
     pub unsafe fn map_granule(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
-        if self.coherent {
-            self.put_granule::<false>(at.0, to.0, how)
-        } else {
-            self.put_granule::<true>(at.0, to.0, how)
+        // SAFETY: as promised by the caller; the links are of the kind.
+        unsafe {
+            match self.links {
+                Links::Exact => self.map_granule_by::<EXACT>(at, to, how),
+                Links::Marked => self.map_granule_by::<MARKED>(at, to, how),
+                Links::Cleaned => self.map_granule_by::<CLEANED>(at, to, how),
+            }
         }
     }
 
-    /// With `CLEAN`, for a walker that does not snoop. [`Table::map_granule`] says who may call it.
+    /// [`Table::map_granule`] for links of one kind: what an [`AnyTable`] has a pointer to.
+    ///
+    /// # Safety
+    /// As there; the links are of this kind, which [`Table::links`] tells.
+    #[doc(hidden)]
     #[inline(always)]
-    fn put_granule<const CLEAN: bool>(&self, at: u64, to: u64, how: Plain) -> bool {
-        debug_assert!((at | to) & (self.granule() - 1) == 0 && self.coherent != CLEAN);
+    pub unsafe fn map_granule_by<const LINKS: u8>(&self, at: Iova, to: PhysAddr, how: Plain) -> bool {
+        let (at, to) = (at.0, to.0);
+        debug_assert!((at | to) & (self.granule() - 1) == 0 && self.links as u8 == LINKS);
         let attributes = self.leaf_bits[how.place()];
         if attributes == 0 || to > self.last_output {
             seldom();
@@ -103,16 +111,16 @@ impl<F: Format, M: Mem> Table<F, M> {
         }
         let entry = F::leaf(PhysAddr(to), 0, F::GRANULE_SHIFT, attributes);
         match self.root_at(3, at) {
-            Some(_) => self.put::<CLEAN>(self.load_first(3, at), 3, at, entry),
-            None => self.put_short::<CLEAN>(at, entry),
+            Some(_) => self.put::<LINKS>(self.load_first(3, at), 3, at, entry),
+            None => self.put_short::<LINKS>(at, entry),
         }
     }
 
     #[inline(never)]
-    fn put_short<const CLEAN: bool>(&self, at: u64, entry: u64) -> bool {
+    fn put_short<const LINKS: u8>(&self, at: u64, entry: u64) -> bool {
         self.short_root(at).is_some_and(|(raw, level)| match level {
-            2 => self.put::<CLEAN>(raw, 2, at, entry),
-            _ => self.put::<CLEAN>(raw, 3, at, entry),
+            2 => self.put::<LINKS>(raw, 2, at, entry),
+            _ => self.put::<LINKS>(raw, 3, at, entry),
         })
     }
 
@@ -128,15 +136,15 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Stores the entry of `at`, if there is none, below the root's entry `raw`.
     #[inline(always)]
-    fn put<const CLEAN: bool>(&self, raw: u64, level: u32, at: u64, entry: u64) -> bool {
-        let Some(table) = expected(self.lowest::<CLEAN>(raw, level, at)) else { return false };
+    fn put<const LINKS: u8>(&self, raw: u64, level: u32, at: u64, entry: u64) -> bool {
+        let Some(table) = expected(self.lowest::<LINKS>(raw, level, at)) else { return false };
         let row = table.row(&self.mem, index::<F>(at, 0));
         if row.load(0) != 0 {
             seldom();
             return false;
         }
         row.store(0, entry);
-        if CLEAN {
+        if LINKS == CLEANED {
             table.clean(&self.mem, index::<F>(at, 0), 1);
         }
         self.mem.publish();
@@ -155,36 +163,55 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// [`Table::unmap_page`] for the granule that `at` lies in.
     #[inline(always)]
     pub fn unmap_granule(&self, at: Iova) -> bool {
-        if self.coherent { self.take_granule::<false>(at.0) } else { self.take_granule::<true>(at.0) }
+        // SAFETY: the links are of the kind.
+        unsafe {
+            match self.links {
+                Links::Exact => self.unmap_granule_by::<EXACT>(at),
+                Links::Marked => self.unmap_granule_by::<MARKED>(at),
+                Links::Cleaned => self.unmap_granule_by::<CLEANED>(at),
+            }
+        }
     }
 
+    /// [`Table::unmap_granule`] for links of one kind.
+    ///
+    /// # Safety
+    /// The links are of this kind.
+    #[doc(hidden)]
     #[inline(always)]
-    fn take_granule<const CLEAN: bool>(&self, at: u64) -> bool {
-        debug_assert!(self.coherent != CLEAN);
+    pub unsafe fn unmap_granule_by<const LINKS: u8>(&self, at: Iova) -> bool {
+        let at = at.0;
+        debug_assert!(self.links as u8 == LINKS);
         match self.root_at(3, at) {
-            Some(_) => self.take_page::<CLEAN>(self.load_first(3, at), 3, at),
-            None => self.take_page_short::<CLEAN>(at),
+            Some(_) => self.take_page::<LINKS>(self.load_first(3, at), 3, at),
+            None => self.take_page_short::<LINKS>(at),
         }
     }
 
     #[inline(never)]
-    fn take_page_short<const CLEAN: bool>(&self, at: u64) -> bool {
+    fn take_page_short<const LINKS: u8>(&self, at: u64) -> bool {
         self.short_root(at).is_some_and(|(raw, level)| match level {
-            2 => self.take_page::<CLEAN>(raw, 2, at),
-            _ => self.take_page::<CLEAN>(raw, 3, at),
+            2 => self.take_page::<LINKS>(raw, 2, at),
+            _ => self.take_page::<LINKS>(raw, 3, at),
         })
     }
 
     #[inline(always)]
-    fn take_page<const CLEAN: bool>(&self, raw: u64, level: u32, at: u64) -> bool {
-        let Some(table) = expected(self.lowest::<false>(raw, level, at)) else { return false };
+    fn take_page<const LINKS: u8>(&self, raw: u64, level: u32, at: u64) -> bool {
+        // What is mapped was mapped behind links that are clean.
+        let table = if LINKS == EXACT {
+            self.lowest::<EXACT>(raw, level, at)
+        } else {
+            self.lowest::<MARKED>(raw, level, at)
+        };
+        let Some(table) = expected(table) else { return false };
         let row = table.row(&self.mem, index::<F>(at, 0));
         if !F::is_granule(row.load(0)) {
             seldom();
             return false;
         }
         row.store(0, 0);
-        if CLEAN {
+        if LINKS == CLEANED {
             table.clean(&self.mem, index::<F>(at, 0), 1);
         }
         true
@@ -203,8 +230,24 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// [`Table::translate`] for who has an address of his own for nowhere.
     #[inline(always)]
     pub fn translate_or(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
+        // SAFETY: the links are of the kind.
+        unsafe {
+            match self.links {
+                Links::Exact => self.translate_by::<EXACT>(at, nowhere),
+                Links::Marked | Links::Cleaned => self.translate_by::<MARKED>(at, nowhere),
+            }
+        }
+    }
+
+    /// [`Table::translate_or`] for links of one kind; who looks up need not know what is clean.
+    ///
+    /// # Safety
+    /// The links are of this kind.
+    #[doc(hidden)]
+    #[inline(always)]
+    pub unsafe fn translate_by<const LINKS: u8>(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
         match self.root_at(3, at.0) {
-            Some(_) => self.translate_from(self.load_first(3, at.0), 3, at.0, nowhere),
+            Some(_) => self.translate_from::<LINKS>(self.load_first(3, at.0), 3, at.0, nowhere),
             None => self.translate_short(at, nowhere),
         }
     }
@@ -212,15 +255,15 @@ impl<F: Format, M: Mem> Table<F, M> {
     #[inline(never)]
     fn translate_short(&self, at: Iova, nowhere: PhysAddr) -> PhysAddr {
         match self.short_root(at.0) {
-            Some((raw, 2)) => self.translate_from(raw, 2, at.0, nowhere),
-            Some((raw, _)) => self.translate_from(raw, 3, at.0, nowhere),
+            Some((raw, 2)) => self.translate_from::<MARKED>(raw, 2, at.0, nowhere),
+            Some((raw, _)) => self.translate_from::<MARKED>(raw, 3, at.0, nowhere),
             None => self.lookup(at).map_or(nowhere, |(to, _, _)| to),
         }
     }
 
     /// Where an entry of a root of `level`, which is 2 or 3 and a constant, leads to.
     #[inline(always)]
-    fn translate_from(&self, raw: u64, level: u32, at: u64, nowhere: PhysAddr) -> PhysAddr {
+    fn translate_from<const LINKS: u8>(&self, raw: u64, level: u32, at: u64, nowhere: PhysAddr) -> PhysAddr {
         macro_rules! below {
             ($raw:expr, $level:expr) => {{
                 let raw = $raw;
@@ -228,7 +271,7 @@ impl<F: Format, M: Mem> Table<F, M> {
                     seldom();
                     return if raw == 0 { nowhere } else { F::output(raw, $level, at) };
                 }
-                self.load_below(raw, $level - 1, at)
+                self.load_below::<LINKS>(raw, $level - 1, at)
             }};
         }
         let raw = below!(raw, level);
@@ -244,12 +287,12 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// The table of smallest pages for `at`, below an entry of a root of `level`, which is 2 or 3 and a constant. None where
     /// links lack, or pages are larger.
     ///
-    /// With `CLEAN`, a link that has not been cleaned counts as none: a walker that does not snoop may not see it yet.
+    /// [`Links`] says what the parameter means.
     #[inline(always)]
-    pub(crate) fn lowest<const CLEAN: bool>(&self, raw: u64, level: u32, at: u64) -> Option<Node> {
-        let node = self.follow::<CLEAN>(raw, level)?;
-        let node = if level == 3 { self.follow::<CLEAN>(self.entry(node, 2, at), 2)? } else { node };
-        self.follow::<CLEAN>(self.entry(node, 1, at), 1)
+    pub(crate) fn lowest<const LINKS: u8>(&self, raw: u64, level: u32, at: u64) -> Option<Node> {
+        let node = self.follow::<LINKS>(raw, level)?;
+        let node = if level == 3 { self.follow::<LINKS>(self.entry(node, 2, at), 2)? } else { node };
+        self.follow::<LINKS>(self.entry(node, 1, at), 1)
     }
 
     #[inline(always)]
@@ -258,10 +301,10 @@ impl<F: Format, M: Mem> Table<F, M> {
     }
 
     #[inline(always)]
-    fn follow<const CLEAN: bool>(&self, raw: u64, level: u32) -> Option<Node> {
+    fn follow<const LINKS: u8>(&self, raw: u64, level: u32) -> Option<Node> {
         // One comparison: not `&&`.
-        let usable = !CLEAN | (raw & F::LINK_CLEANED != 0);
-        (F::is_link(raw, level) & usable).then(|| Self::child(raw))
+        let usable = (LINKS != CLEANED) | (raw & F::LINK_CLEANED != 0);
+        (F::is_link(raw, level) & usable).then(|| Self::child_by::<LINKS>(raw))
     }
 }
 
@@ -273,52 +316,60 @@ pub(crate) struct Calls<M: Mem> {
 }
 
 impl<M: Mem> Calls<M> {
-    /// For a table of format `F`, whose walker snoops or does not.
-    pub(crate) fn of<F: Format>(coherent: bool) -> Self
+    /// For a table of format `F` with links of a kind.
+    pub(crate) fn of<F: Format>(links: Links) -> Self
     where
         Form<M>: Holds<F, M>,
     {
-        if coherent {
-            Self { map: map::<F, M, false>, unmap: unmap::<F, M, false>, translate: translate::<F, M> }
-        } else {
-            Self { map: map::<F, M, true>, unmap: unmap::<F, M, true>, translate: translate::<F, M> }
+        macro_rules! by {
+            ($links:expr, $read:expr) => {
+                Self {
+                    map: map::<F, M, $links>,
+                    unmap: unmap::<F, M, $links>,
+                    translate: translate::<F, M, $read>,
+                }
+            };
+        }
+        match links {
+            Links::Exact => by!(EXACT, EXACT),
+            Links::Marked => by!(MARKED, MARKED),
+            Links::Cleaned => by!(CLEANED, MARKED),
         }
     }
 }
 
 /// # Safety
-/// As [`Table::map_granule`]; the table is of format `F`, and `CLEAN` is what its walker needs.
-unsafe fn map<F: Format, M: Mem, const CLEAN: bool>(
+/// As [`Table::map_granule`]; the table is of format `F`, and its links are of the kind.
+unsafe fn map<F: Format, M: Mem, const LINKS: u8>(form: &Form<M>, at: Iova, to: PhysAddr, how: Plain) -> bool
+where
+    Form<M>: Holds<F, M>,
+{
+    // SAFETY: as promised by the caller.
+    unsafe { form.table().map_granule_by::<LINKS>(at, to, how) }
+}
+
+/// # Safety
+/// The table is of format `F`, and its links are of the kind.
+unsafe fn unmap<F: Format, M: Mem, const LINKS: u8>(form: &Form<M>, at: Iova) -> bool
+where
+    Form<M>: Holds<F, M>,
+{
+    // SAFETY: as promised by the caller.
+    unsafe { form.table().unmap_granule_by::<LINKS>(at) }
+}
+
+/// # Safety
+/// The table is of format `F`; its links are exact if the parameter says so.
+unsafe fn translate<F: Format, M: Mem, const LINKS: u8>(
     form: &Form<M>,
     at: Iova,
-    to: PhysAddr,
-    how: Plain,
-) -> bool
+    nowhere: PhysAddr,
+) -> PhysAddr
 where
     Form<M>: Holds<F, M>,
 {
     // SAFETY: as promised by the caller.
-    unsafe { form.table() }.put_granule::<CLEAN>(at.0, to.0, how)
-}
-
-/// # Safety
-/// The table is of format `F`, and `CLEAN` is what its walker needs.
-unsafe fn unmap<F: Format, M: Mem, const CLEAN: bool>(form: &Form<M>, at: Iova) -> bool
-where
-    Form<M>: Holds<F, M>,
-{
-    // SAFETY: as promised by the caller.
-    unsafe { form.table() }.take_granule::<CLEAN>(at.0)
-}
-
-/// # Safety
-/// The table is of format `F`.
-unsafe fn translate<F: Format, M: Mem>(form: &Form<M>, at: Iova, nowhere: PhysAddr) -> PhysAddr
-where
-    Form<M>: Holds<F, M>,
-{
-    // SAFETY: as promised by the caller.
-    unsafe { form.table() }.translate_or(at, nowhere)
+    unsafe { form.table().translate_by::<LINKS>(at, nowhere) }
 }
 
 // `calls` and `form` are made together, of one table, and neither changes.

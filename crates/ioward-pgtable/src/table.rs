@@ -40,10 +40,32 @@ pub struct Table<F, M: Mem> {
     /// The bits of leaves of each [`Plain`]; zero where the format has none such.
     pub(crate) leaf_bits: [u64; Plain::ALL],
     pub(crate) coherent: bool,
+    pub(crate) links: Links,
     pub(crate) rules: Rules,
     options: Options,
     format: PhantomData<F>,
 }
+
+/// How links of a table are read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Links {
+    /// As [`Format::link`] makes them, for [`Format::exact_target`].
+    Exact = EXACT,
+    /// There may be more in them.
+    Marked = MARKED,
+    /// One that has not been cleaned counts as none where something is mapped: a walker that does not snoop may not see it
+    /// yet.
+    Cleaned = CLEANED,
+}
+
+// As parameters of functions.
+#[doc(hidden)]
+pub const EXACT: u8 = 0;
+#[doc(hidden)]
+pub const MARKED: u8 = 1;
+#[doc(hidden)]
+pub const CLEANED: u8 = 2;
 
 /// What a walk starts with, in registers.
 #[derive(Clone, Copy, Debug)]
@@ -142,6 +164,11 @@ impl<F: Format, M: Mem> Table<F, M> {
             sizes: config.page_sizes,
             out_bits: config.out_bits,
             coherent: config.coherent,
+            links: match F::exact_target(0) {
+                _ if !config.coherent => Links::Cleaned,
+                Some(_) if !(config.dirty && F::LINKS_MARKED) => Links::Exact,
+                _ => Links::Marked,
+            },
             rules,
             options,
             format: PhantomData,
@@ -187,6 +214,12 @@ impl<F: Format, M: Mem> Table<F, M> {
     pub(crate) fn grown_root(&self, at: u64) -> Option<Node> {
         let top = self.top();
         (F::GROWS && top.level == 3 && at >> F::entry_shift(4) == 0).then_some(top.node)
+    }
+
+    /// Of which kind its links are.
+    #[doc(hidden)]
+    pub fn links(&self) -> u8 {
+        self.links as u8
     }
 
     /// Where hardware starts walking. It changes by [`Table::grow`] alone.
@@ -365,13 +398,27 @@ impl<F: Format, M: Mem> Table<F, M> {
         unsafe { Node::at(F::link_target(raw)) }
     }
 
+    /// [`Table::child`] of a table whose links are [`Links::Exact`] or not, as the parameter says.
+    #[inline(always)]
+    pub(crate) fn child_by<const LINKS: u8>(raw: u64) -> Node {
+        match F::exact_target(raw) {
+            Some(target) if LINKS == EXACT => {
+                debug_assert!(F::link_target(raw) == target);
+                // SAFETY: as in `child`: what nobody changes leads where it was made to lead.
+                unsafe { Node::at(target) }
+            }
+            _ => Self::child(raw),
+        }
+    }
+
     /// Loads the entry for `at` from the table of `level` that a link, an entry one level higher, leads to.
     #[inline(always)]
-    pub(crate) fn load_below(&self, link: u64, level: u32, at: u64) -> u64 {
-        match F::entry_below(link, level, at) {
+    pub(crate) fn load_below<const LINKS: u8>(&self, link: u64, level: u32, at: u64) -> u64 {
+        let entry = if LINKS == EXACT { None } else { F::entry_below(link, level, at) };
+        match entry {
             // SAFETY: the format says where in the table of `child`, which lives, its entry for `at` is.
             Some(entry) => unsafe { self.mem.load(entry) },
-            None => Self::child(link).row(&self.mem, index::<F>(at, level)).load(0),
+            None => Self::child_by::<LINKS>(link).row(&self.mem, index::<F>(at, level)).load(0),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::{
     error::UnmapError,
     format::Format,
     mem::{BUNCH, Mem, Node, Row},
+    table::{EXACT, Links, MARKED},
     table::{Table, Top, index},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span};
@@ -79,7 +80,10 @@ impl<F: Format, M: Mem> Table<F, M> {
             return None;
         }
         self.root_at(3, at)?;
-        let node = self.lowest::<false>(self.load_first(3, at), 3, at)?;
+        let node = match self.links {
+            Links::Exact => self.lowest::<EXACT>(self.load_first(3, at), 3, at)?,
+            _ => self.lowest::<MARKED>(self.load_first(3, at), 3, at)?,
+        };
         let first = index::<F>(at, 0);
         let end = first + (bytes >> F::GRANULE_SHIFT) as usize;
         // Sets are in line with their size: one that reaches over an end has an entry there.

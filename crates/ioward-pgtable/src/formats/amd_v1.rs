@@ -20,6 +20,8 @@ pub struct AmdV1;
 const MMIO: u64 = 1 << 1;
 /// An ignored bit of PDEs and PTEs (Tables 17 and 18: bits 4:1): tells the engine's links from its leaves.
 const IS_LINK: u64 = 1 << 2;
+/// Another: tells pages of one entry from those of several.
+const SINGLE: u64 = 1 << 3;
 /// Links allow what their leaves allow.
 const LINK: u64 = v1::PR.mask() | v1::IR.mask() | v1::IW.mask() | IS_LINK;
 
@@ -59,11 +61,15 @@ impl Format for AmdV1 {
     #[inline(always)]
     fn leaf(to: PhysAddr, level: u32, shift: u32, attributes: u64) -> u64 {
         if shift == Self::entry_shift(level) {
-            return to.0 | attributes;
+            return to.0 | attributes | SINGLE;
         }
         // The lowest zero bit of the address field is the one below the page's own.
         let page = to.0 & !((1 << shift) - 1);
         page | ((1 << (shift - 1)) - (1 << 12)) | v1::NEXT_LEVEL.mask() | attributes
+    }
+    #[inline(always)]
+    fn is_granule(raw: u64) -> bool {
+        raw & SINGLE != 0
     }
     #[inline(always)]
     fn leaf_shift(raw: u64, level: u32) -> u32 {
@@ -80,12 +86,21 @@ impl Format for AmdV1 {
 
     #[inline(always)]
     fn output(raw: u64, level: u32, at: u64) -> PhysAddr {
-        if v1::NEXT_LEVEL.in_place(raw) != 0 {
+        if raw & SINGLE == 0 {
             seldom();
             return PhysAddr(Self::leaf_target(raw, level).0 | at & ((1 << sized_shift(raw).min(52)) - 1));
         }
         // A page is aligned to its size.
         PhysAddr(v1::ADDRESS.in_place(raw) | at & ((1 << Self::entry_shift(level)) - 1))
+    }
+
+    #[inline(always)]
+    fn output_of_granule(raw: u64, at: u64) -> Option<PhysAddr> {
+        if raw & SINGLE == 0 {
+            seldom();
+            return None;
+        }
+        Some(PhysAddr(v1::ADDRESS.in_place(raw) | at & ((1 << Self::GRANULE_SHIFT) - 1)))
     }
 
     fn kind(raw: u64, level: u32) -> Kind {

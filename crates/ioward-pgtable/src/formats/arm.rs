@@ -96,6 +96,12 @@ impl<const STAGE: u8, const SHIFT: u32> Format for Arm<STAGE, SHIFT> {
         Self::target(raw, SHIFT)
     }
     #[inline(always)]
+    fn exact_target(link: u64) -> Option<PhysAddr> {
+        // With 64 KiB a part of the address may stand below the rest.
+        let bits = lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask();
+        if SHIFT < 16 { Some(PhysAddr(link.wrapping_sub(bits))) } else { None }
+    }
+    #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
         raw & lpae::TABLE_OR_PAGE.mask() != 0
     }

@@ -101,6 +101,10 @@ impl<const STAGE: u8> Format for Riscv<STAGE> {
         Some(PhysAddr((number | index) << NUMBER_SHIFT))
     }
     #[inline(always)]
+    fn exact_target(link: u64) -> Option<PhysAddr> {
+        Some(PhysAddr((link << NUMBER_SHIFT).wrapping_sub(pte::V.mask() << NUMBER_SHIFT)))
+    }
+    #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
         // The mark of a clean is above the lowest byte, and a leaf has rights there.
         raw as u8 == pte::V.mask() as u8

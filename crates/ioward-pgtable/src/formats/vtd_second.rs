@@ -28,6 +28,7 @@ impl Format for VtdSecond {
     const FORMAT: ioward_types::Format = ioward_types::Format::VtdSecond;
     const GRANULE_SHIFT: u32 = second::PAGE_SHIFT;
     const LINK_CLEANED: u64 = 1 << second::IGNORED_HIGH.low;
+    const LINKS_MARKED: bool = true;
     const LEAF_ATTRIBUTES: u64 = second::R.mask()
         | second::W.mask()
         | second::A.mask()
@@ -56,6 +57,10 @@ impl Format for VtdSecond {
     #[inline(always)]
     fn link_target(raw: u64) -> PhysAddr {
         PhysAddr(second::ADDRESS.in_place(raw))
+    }
+    #[inline(always)]
+    fn exact_target(link: u64) -> Option<PhysAddr> {
+        Some(PhysAddr(link.wrapping_sub(LINK)))
     }
     #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {

@@ -88,6 +88,11 @@ impl<const VTD: bool> Format for X86<VTD> {
         PhysAddr(v2::ADDRESS.in_place(raw))
     }
     #[inline(always)]
+    fn exact_target(link: u64) -> Option<PhysAddr> {
+        // Access is marked in every link from the start.
+        Some(PhysAddr(link.wrapping_sub(LINK)))
+    }
+    #[inline(always)]
     fn is_link(raw: u64, _: u32) -> bool {
         // Links are made accessed, so that hardware changes nothing in the lowest byte; a leaf has its size there.
         raw as u8 == LINK as u8
