@@ -26,6 +26,7 @@ mod map;
 mod mem;
 mod next;
 mod page;
+mod run;
 mod table;
 mod unmap;
 mod walk;

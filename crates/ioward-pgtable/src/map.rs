@@ -77,7 +77,7 @@ impl<F: Format, M: Mem> Table<F, M> {
         let mut progress = Progress { at: at.0, to: to.start.0, left: to.bytes, dirty: 0..0 };
         let sizes = self.sizes & top.page_sizes::<F>();
         while progress.left != 0 {
-            if let Err(cause) = self.map_run(top, sizes, &mut progress, attributes) {
+            if let Err(cause) = self.map_stretch(top, sizes, &mut progress, attributes) {
                 // What is not clean yet is about to be taken off, and cleaned then.
                 return Err(self.undo(top, at, progress.at, cause));
             }
@@ -101,7 +101,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Maps pages of one size until the table that holds them ends, or larger ones become possible.
     #[inline(always)]
-    fn map_run(&self, top: Top, all: u64, p: &mut Progress, attributes: u64) -> Result<(), MapCause> {
+    fn map_stretch(&self, top: Top, all: u64, p: &mut Progress, attributes: u64) -> Result<(), MapCause> {
         let mut sizes = all & p.fitting();
         loop {
             // Never empty: the granule fits, and at level zero there are no tables in the way.

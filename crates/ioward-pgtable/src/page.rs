@@ -312,6 +312,8 @@ impl<F: Format, M: Mem> Table<F, M> {
 pub(crate) struct Calls<M: Mem> {
     map: unsafe fn(&Form<M>, Iova, PhysAddr, Plain) -> bool,
     unmap: unsafe fn(&Form<M>, Iova) -> bool,
+    map_run: unsafe fn(&Form<M>, Iova, Span<PhysAddr>, Plain) -> bool,
+    unmap_run: unsafe fn(&Form<M>, Span<Iova>) -> Option<u64>,
     translate: unsafe fn(&Form<M>, Iova, PhysAddr) -> PhysAddr,
 }
 
@@ -326,6 +328,8 @@ impl<M: Mem> Calls<M> {
                 Self {
                     map: map::<F, M, $links>,
                     unmap: unmap::<F, M, $links>,
+                    map_run: map_run::<F, M, $links>,
+                    unmap_run: unmap_run::<F, M, $read>,
                     translate: translate::<F, M, $read>,
                 }
             };
@@ -356,6 +360,31 @@ where
 {
     // SAFETY: as promised by the caller.
     unsafe { form.table().unmap_granule_by::<LINKS>(at) }
+}
+
+/// # Safety
+/// As [`Table::map_run`]; the table is of format `F`, and its links are of the kind.
+unsafe fn map_run<F: Format, M: Mem, const LINKS: u8>(
+    form: &Form<M>,
+    at: Iova,
+    to: Span<PhysAddr>,
+    how: Plain,
+) -> bool
+where
+    Form<M>: Holds<F, M>,
+{
+    // SAFETY: as promised by the caller.
+    unsafe { form.table().map_run_by::<LINKS>(at, to, how) }
+}
+
+/// # Safety
+/// The table is of format `F`; its links are exact if the parameter says so.
+unsafe fn unmap_run<F: Format, M: Mem, const LINKS: u8>(form: &Form<M>, span: Span<Iova>) -> Option<u64>
+where
+    Form<M>: Holds<F, M>,
+{
+    // SAFETY: as promised by the caller.
+    unsafe { form.table() }.unmap_run_by::<LINKS>(span)
 }
 
 /// # Safety
@@ -405,6 +434,23 @@ impl<M: Mem> AnyTable<M> {
     pub fn unmap_granule(&self, at: Iova) -> bool {
         // SAFETY: the functions are the table's.
         unsafe { (self.calls.unmap)(&self.form, at) }
+    }
+
+    /// See [`Table::map_run`].
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn map_run(&self, at: Iova, to: Span<PhysAddr>, how: Plain) -> bool {
+        // SAFETY: as promised by the caller; the functions are the table's.
+        unsafe { (self.calls.map_run)(&self.form, at, to, how) }
+    }
+
+    /// See [`Table::unmap_run`].
+    #[inline(always)]
+    pub fn unmap_run(&self, span: Span<Iova>) -> Option<u64> {
+        // SAFETY: the functions are the table's.
+        unsafe { (self.calls.unmap_run)(&self.form, span) }
     }
 
     /// See [`Table::translate`].

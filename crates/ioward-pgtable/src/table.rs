@@ -37,6 +37,8 @@ pub struct Table<F, M: Mem> {
     first_view: M::View,
     /// The physical address of the last granule that an entry can lead to.
     pub(crate) last_output: u64,
+    /// The smallest page of several entries of the lowest level, in bytes: a power of two, 2^63 where there is none.
+    pub(crate) least_set: u64,
     /// The bits of leaves of each [`Plain`]; zero where the format has none such.
     pub(crate) leaf_bits: [u64; Plain::ALL],
     pub(crate) coherent: bool,
@@ -156,6 +158,10 @@ impl<F: Format, M: Mem> Table<F, M> {
             first_view: root.view(&mem),
             mem,
             leaf_bits,
+            least_set: match config.page_sizes & (1 << F::entry_shift(1)) - 1 & !(1 << F::GRANULE_SHIFT) {
+                0 => 1 << 63,
+                sets => sets & sets.wrapping_neg(),
+            },
             input_ends: ends.map(atomic::AtomicU64::new),
             fixed_ends: ends,
             last_output: (1 << config.out_bits) - (1 << F::GRANULE_SHIFT),

@@ -5,7 +5,6 @@ use crate::{
     error::UnmapError,
     format::Format,
     mem::{BUNCH, Mem, Node, Row},
-    table::{EXACT, Links, MARKED},
     table::{Table, Top, index},
 };
 use ioward_types::{Attributes, Iova, PhysAddr, Span};
@@ -70,31 +69,6 @@ impl<F: Format, M: Mem> Table<F, M> {
         Ok(Unmapped { bytes, detached })
     }
 
-    /// [`Table::unmap`] for a part of one table of smallest pages, below a root of four levels. None: nothing has changed.
-    #[inline(always)]
-    fn unmap_run(&self, span: Span<Iova>) -> Option<u64> {
-        let (at, bytes, table) = (span.start.0, span.bytes, 1 << F::entry_shift(1));
-        // All of a table goes with the table, and nothing is nothing.
-        let apart = (1..table).contains(&bytes) && (at & (table - 1)) + bytes <= table;
-        if !apart || (at | bytes) & (self.granule() - 1) != 0 {
-            return None;
-        }
-        self.root_at(3, at)?;
-        let node = match self.links {
-            Links::Exact => self.lowest::<EXACT>(self.load_first(3, at), 3, at)?,
-            _ => self.lowest::<MARKED>(self.load_first(3, at), 3, at)?,
-        };
-        let first = index::<F>(at, 0);
-        let end = first + (bytes >> F::GRANULE_SHIFT) as usize;
-        // Sets are in line with their size: one that reaches over an end has an entry there.
-        let row = node.row(&self.mem, 0);
-        let stands_alone = |raw: u64| raw == 0 || F::is_granule(raw);
-        if !(stands_alone(row.load(first)) && stands_alone(row.load(end - 1))) {
-            return None;
-        }
-        Some(self.clear(node, first, end) << F::GRANULE_SHIFT)
-    }
-
     /// Clears entries from `i` on as long as they are `such`, and tells where that ends: at `end` at the latest.
     #[inline(always)]
     fn clear_while(row: Row<'_, M>, mut i: usize, end: usize, such: impl Fn(u64) -> bool) -> usize {
@@ -116,7 +90,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Takes leaves off a table of the lowest level, entries `first..end`, and tells how many there were.
     #[inline(always)]
-    fn clear(&self, node: Node, first: usize, end: usize) -> u64 {
+    pub(crate) fn clear(&self, node: Node, first: usize, end: usize) -> u64 {
         let (mut i, mut count) = (first, 0);
         let (mut dirty_first, mut dirty_end) = (end, first);
         while i < end {

@@ -285,7 +285,7 @@ impl<P: Platform> AddressSpace<P> {
         unsafe { room.put(write) };
     }
 
-    /// [`AddressSpace::put_off`] for a page of the only carrier, where there is room. False: nothing is done.
+    /// [`AddressSpace::put_off`] for a page or a few of the only carrier, where there is room. False: nothing is done.
     ///
     /// # Safety
     /// As there.
@@ -300,8 +300,12 @@ impl<P: Platform> AddressSpace<P> {
         // SAFETY: pinned until the end.
         let Some((room, layout)) = (unsafe { self.place(queues, &pin, cpu) }) else { return false };
         // No carrier is being filled where there are pages.
-        let gone = likely(at.bytes == self.granule())
-            && expected(layout.pages.as_ref()).is_some_and(|pages| pages.unmap_granule(at.start));
+        let Some(pages) = expected(layout.pages.as_ref()) else { return false };
+        let gone = if likely(at.bytes == self.granule()) {
+            pages.unmap_granule(at.start)
+        } else {
+            pages.unmap_run(at).is_some()
+        };
         if likely(gone) {
             // SAFETY: the place is of this pin; the rest is promised by the caller.
             unsafe { self.put((&pin, cpu), room, at, owner, None) };

@@ -66,6 +66,35 @@ impl<P: Platform> AddressSpace<P> {
         }
         let (pin, cpu) = self.platform.pin();
         let layout = self.layout.read(&pin);
+        if let (Some(pages), Some(plain)) = (&layout.pages, Plain::of(how))
+            // SAFETY: the allocator's platform is this one.
+            && let Some(at) = unsafe { self.iova.alloc_pinned(&pin, cpu, to.bytes, limit) }
+        {
+            // SAFETY: as promised by the caller; the allocator gave the range to nobody else, and by its granule; to which
+            // the rest was compared.
+            if unsafe { pages.map_run(at.start, to, plain) } {
+                self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, to.bytes)]);
+                return Ok(Some(at.start));
+            }
+            drop(pin);
+            self.free_iova(at);
+        }
+        // SAFETY: as promised by the caller.
+        unsafe { self.map_any_at_hand(to, how, limit) }
+    }
+
+    /// The same by the general way of a table.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn map_any_at_hand(
+        &self,
+        to: Span<PhysAddr>,
+        how: Attributes,
+        limit: Iova,
+    ) -> Result<Option<Iova>, Hung> {
+        let (pin, cpu) = self.platform.pin();
+        let layout = self.layout.read(&pin);
         let Some(backing) = layout.only.as_ref().filter(|_| !layout.flush_after_map) else { return Ok(None) };
         // SAFETY: the allocator's platform is this one.
         let Some(at) = (unsafe { self.iova.alloc_pinned(&pin, cpu, to.bytes, limit) }) else {
@@ -111,7 +140,7 @@ impl<P: Platform> AddressSpace<P> {
     /// Takes a mapping out, waits for its flush, and gives its IOVAs back. On `Err` nothing of it is ever to be used again.
     #[inline(always)]
     pub(crate) fn end_now(&self, at: Span<Iova>) -> Result<(), Hung> {
-        if at.bytes == self.granule() {
+        if likely(at.bytes == self.granule()) {
             let (pin, cpu) = self.platform.pin();
             let layout = self.layout.read(&pin);
             if let Some(pages) = expected(layout.pages.as_ref())
@@ -129,6 +158,27 @@ impl<P: Platform> AddressSpace<P> {
                 return Ok(());
             }
         }
+        self.end_run_now(at)
+    }
+
+    /// The same for more than a page.
+    #[inline(never)]
+    fn end_run_now(&self, at: Span<Iova>) -> Result<(), Hung> {
+        let (pin, cpu) = self.platform.pin();
+        let layout = self.layout.read(&pin);
+        if let (Some(pages), Some(carrier)) = (&layout.pages, layout.carriers.first())
+            && pages.unmap_run(at).is_some()
+        {
+            carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
+            self.counters.add(&pin, cpu, &ended(1, at.bytes));
+            // SAFETY: the allocator's platform is this one.
+            if !unsafe { self.iova.free_pinned(&pin, cpu, at) } {
+                drop(pin);
+                self.free_iova(at);
+            }
+            return Ok(());
+        }
+        drop(pin);
         self.take::<true>(at, 1, at.bytes)
     }
 

@@ -191,9 +191,9 @@ mod tests {
     #[test]
     fn literal_entries() {
         let how = AmdV1::encode(Attributes::READ_WRITE, &RULES).unwrap();
-        // §2.2.3, Table 17: PR, IR, IW, FC.
-        assert_eq!(AmdV1::leaf(PhysAddr(0x1234_5000), 0, 12, how), 0x7000_0000_1234_5001);
-        assert_eq!(AmdV1::leaf(PhysAddr(0x4020_0000), 1, 21, how), 0x7000_0000_4020_0001);
+        // §2.2.3, Table 17: PR, IR, IW, FC; bit 3 is ignored, and the mark of a page of one entry.
+        assert_eq!(AmdV1::leaf(PhysAddr(0x1234_5000), 0, 12, how), 0x7000_0000_1234_5009);
+        assert_eq!(AmdV1::leaf(PhysAddr(0x4020_0000), 1, 21, how), 0x7000_0000_4020_0009);
         // Table 14: 8 KiB has bit 12 clear; 16 KiB has it set and bit 13 clear; 1 MiB bits 18:12 set and 19 clear.
         assert_eq!(AmdV1::leaf(PhysAddr(0x6000), 0, 13, how), 0x7000_0000_0000_6e01);
         assert_eq!(AmdV1::leaf(PhysAddr(0x7000), 0, 13, how), 0x7000_0000_0000_6e01);

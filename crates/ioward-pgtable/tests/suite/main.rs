@@ -39,6 +39,7 @@ mod neighbours;
 mod operations;
 mod page;
 mod random;
+mod run;
 mod sizes;
 mod tools;
 mod trim;

@@ -87,20 +87,20 @@ const ARM: &[Golden] = &[
 ];
 
 /// AMD: 48882, 2.2.3, Tables 14 and 17: IW 62, IR 61, FC 60, next level 11:9, PR 0; sizes in the address. 2.2.6: NX 63, D 6,
-/// A 5, U/S 2, R/W 1, P 0. VT-d rev 4.1, 9.8: SNP 11, PS 7, W 1, R 0; 9.7 as the processor's.
+/// A 5, U/S 2, R/W 1, P 0. Bits 4:1 of the former are ignored; bit 3 is the mark of a page of one entry. VT-d rev 4.1, 9.8: SNP 11, PS 7, W 1, R 0; 9.7 as the processor's.
 const X86: &[Golden] = &[
-    golden(AmdV1, POWERS, K4, 0x1234_5000, 0x7000_0000_1234_5001, 0x7000_0000_1234_5001),
+    golden(AmdV1, POWERS, K4, 0x1234_5000, 0x7000_0000_1234_5009, 0x7000_0000_1234_5009),
     golden(AmdV1, POWERS, 2 * K4, 0x6000, 0x7000_0000_0000_6e01, 0x7000_0000_0000_6e01),
     golden(AmdV1, POWERS, 4 * K4, 0x8000, 0x7000_0000_0000_9e01, 0x7000_0000_0000_9e01),
     golden(AmdV1, POWERS, K64, 0x1235_0000, 0x7000_0000_1235_7e01, 0x7000_0000_1235_7e01),
     golden(AmdV1, POWERS, M2 / 2, 0x10_0000, 0x7000_0000_0017_fe01, 0x7000_0000_0017_fe01),
-    golden(AmdV1, POWERS, M2, 0x4020_0000, 0x7000_0000_4020_0001, 0x7000_0000_4020_0001),
+    golden(AmdV1, POWERS, M2, 0x4020_0000, 0x7000_0000_4020_0009, 0x7000_0000_4020_0009),
     golden(AmdV1, POWERS, 2 * M2, 0x4040_0000, 0x7000_0000_405f_fe01, 0x7000_0000_405f_fe01),
-    golden(AmdV1, POWERS, G1, 0x4000_0000, 0x7000_0000_4000_0001, 0x7000_0000_4000_0001),
-    golden(AmdV1, POWERS, G512, 0x80_0000_0000, 0x7000_0080_0000_0001, 0x7000_0080_0000_0001),
+    golden(AmdV1, POWERS, G1, 0x4000_0000, 0x7000_0000_4000_0009, 0x7000_0000_4000_0009),
+    golden(AmdV1, POWERS, G512, 0x80_0000_0000, 0x7000_0080_0000_0009, 0x7000_0080_0000_0009),
     Golden {
         how: Attributes::READ,
-        ..golden(AmdV1, PLAIN, K4, 0x1234_5000, 0x3000_0000_1234_5001, 0x3000_0000_1234_5001)
+        ..golden(AmdV1, PLAIN, K4, 0x1234_5000, 0x3000_0000_1234_5009, 0x3000_0000_1234_5009)
     },
     golden(AmdV2, PLAIN, K4, 0x1234_5000, 0x8000_0000_1234_5067, 0x8000_0000_1234_5067),
     golden(AmdV2, PLAIN, M2, 0x4020_0000, 0x8000_0000_4020_00e7, 0x8000_0000_4020_00e7),
