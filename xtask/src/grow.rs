@@ -96,18 +96,23 @@ fn grow() -> Result<(), String> {
 
 /// What a bench that tells costs measures; of several runs the least.
 pub fn measured(bench: &str) -> Result<Vec<Cost>, String> {
+    let mut all = Vec::new();
+    for _ in 0..RUNS {
+        all.extend(once(bench)?);
+    }
+    Ok(least(all))
+}
+
+/// The same, of one run.
+pub fn once(bench: &str) -> Result<Vec<Cost>, String> {
     let mut command = cargo();
     command.args(["bench", "-p", "ioward-bench-plugin", "--bench", bench]);
     println!("$ {}", crate::shell::line(&command));
-    let mut all = Vec::new();
-    for _ in 0..RUNS {
-        let output = command.output().map_err(|error| format!("the bench: {error}"))?;
-        if !output.status.success() {
-            return Err(format!("the bench: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
-        }
-        all.extend(costs(&String::from_utf8_lossy(&output.stdout))?);
+    let output = command.output().map_err(|error| format!("the bench: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("the bench: {}: {}", output.status, String::from_utf8_lossy(&output.stderr)));
     }
-    Ok(least(all))
+    costs(&String::from_utf8_lossy(&output.stdout))
 }
 
 /// A line on where it is measured: the processor, how busy it is, and the compiler.

@@ -27,6 +27,7 @@ mod shell;
 mod soak;
 mod tally;
 mod test;
+mod threads;
 
 use std::process::ExitCode;
 use tally::Tally;
