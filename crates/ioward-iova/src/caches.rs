@@ -455,8 +455,8 @@ impl<P: Platform> IovaAllocator<P> {
             // SAFETY: this CPU's own, and it is empty. There is room for what was drained.
             unsafe { stock.fill(class, chunk) };
         } else {
-            let limit = if zone == Zone::Low { Iova(LOW_END - 1) } else { limit };
-            let run = match run(&mut shared.tree, size, limit, most) {
+            let within = if zone == Zone::Low { Iova(LOW_END - 1) } else { limit };
+            let run = match run(&mut shared.tree, size, within, most) {
                 Ok(run) => run,
                 Err(_) => {
                     // What is kept for others comes first, then what this CPU keeps of other sizes, then what reaches
@@ -466,7 +466,7 @@ impl<P: Platform> IovaAllocator<P> {
                         // SAFETY: this CPU's own.
                         unsafe { self.give_up(stock, &mut shared.tree) };
                     }
-                    match run(&mut shared.tree, size, limit, most) {
+                    match run(&mut shared.tree, size, within, most) {
                         Ok(run) => run,
                         Err(_) => return shared.alloc(size, size, limit, self.granule),
                     }

@@ -207,6 +207,18 @@ fn a_small_aperture_is_exact() {
     CPU.set(0);
 }
 
+/// A device that reaches some of what is above 4 GiB has that too, once nothing below is left.
+#[test]
+fn who_reaches_beyond_four_gigabytes_is_given_that() {
+    let (base, bytes) = ((1u64 << 32) - (16 << 20), 64u64 << 20);
+    let iovas = IovaAllocator::new(Host::new(), span(base, bytes), PAGE).unwrap();
+    let limit = Iova((1 << 32) + 2 * PAGE - 1);
+    let mut got: Vec<_> =
+        std::iter::from_fn(|| iovas.alloc(PAGE, PAGE, limit).ok()).map(|span| span.start.0).collect();
+    got.sort_unstable();
+    assert!(got.into_iter().eq((base..=limit.0).step_by(PAGE as usize)));
+}
+
 #[test]
 fn what_other_cpus_have_at_hand_comes_back_by_trim() {
     let iovas = allocator(1 << 32);
