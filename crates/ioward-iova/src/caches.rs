@@ -83,6 +83,24 @@ impl<P: Platform> IovaAllocator<P> {
     /// hand.
     pub fn new(platform: P, aperture: Span<Iova>, granule: u64) -> Result<Self, IovaError> {
         let tree = IovaTree::new(aperture, granule)?;
+        Ok(Self::over(platform, tree))
+    }
+
+    /// As [`IovaAllocator::new`], but what is at or above `start` is given out when nothing below will do, as
+    /// [`IovaTree::with_start`] has it. So allocators of which each has another start give out other IOVAs first, and what
+    /// is used for them (entries of a table) lies elsewhere in its page.
+    pub fn with_start(
+        platform: P,
+        aperture: Span<Iova>,
+        granule: u64,
+        start: Iova,
+    ) -> Result<Self, IovaError> {
+        let tree = IovaTree::with_start(aperture, granule, start)?;
+        Ok(Self::over(platform, tree))
+    }
+
+    fn over(platform: P, tree: IovaTree) -> Self {
+        let (aperture, granule) = (tree.aperture(), tree.granule());
         let shared = Shared { tree, depot: Default::default(), stopped: false };
         let mut new = Self {
             granule,
@@ -100,7 +118,7 @@ impl<P: Platform> IovaAllocator<P> {
         if new.room(Zone::Main, SMALL - 1) == 0 || new.sizes.place(granule) != Some(Place::FIRST) {
             (new.slots, new.sizes) = (Box::new([]), Sizes::none());
         }
-        Ok(new)
+        new
     }
 
     /// The range that allocations come from, reserved parts included.

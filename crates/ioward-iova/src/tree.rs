@@ -1,6 +1,6 @@
 //! The ordered tree of free IOVAs.
 
-use crate::free::{Free, Wanted};
+use crate::free::{Free, NO_START, Wanted};
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::fmt;
 use ioward_types::{Iova, Span};
@@ -64,12 +64,19 @@ pub struct IovaTree {
 
 impl IovaTree {
     /// All of `aperture` is free but for the page at zero, which is never allocated: a device's driver may take zero
-    /// for "none". `granule` is a power of two.
+    /// for "none". `granule` is a power of two, in bytes.
     pub fn new(aperture: Span<Iova>, granule: u64) -> Result<Self, IovaError> {
+        Self::with_start(aperture, granule, Iova(NO_START))
+    }
+
+    /// As [`IovaTree::new`], but what is at or above `start` is given out when nothing below will do. Where the aperture
+    /// goes on above 4 GiB and `start` does not, that is so below 4 GiB alone, and above it allocations begin at the top.
+    /// `start` is rounded down to the granule, and may lie outside the aperture: then it changes nothing.
+    pub fn with_start(aperture: Span<Iova>, granule: u64, start: Iova) -> Result<Self, IovaError> {
         if !granule.is_power_of_two() || !aperture.is_valid() || !aperture.is_aligned(granule) {
             return Err(IovaError::Range(aperture));
         }
-        let mut free = Free::new();
+        let mut free = Free::new(start.0 & !(granule - 1));
         free.give(aperture.start.0, aperture.bytes);
         let (reserved, reserved_bytes) = (BTreeMap::new(), 0);
         let mut tree = Self { granule, whole: aperture, aperture, free, reserved, reserved_bytes };
@@ -149,7 +156,8 @@ impl IovaTree {
     }
 
     /// `bytes` bytes (rounded up to the granule), the first a multiple of `align` (a power of two), the last at or below
-    /// `limit`. Above 4 GiB where that will do, so that those whose addresses have 32 bits find room.
+    /// `limit`. Above 4 GiB where that will do, so that those whose addresses have 32 bits find room; on either side of that
+    /// below the start, where there is one and that will do.
     pub fn alloc(&mut self, bytes: u64, align: u64, limit: Iova) -> Result<Span<Iova>, IovaError> {
         let asked = Span { start: Iova(0), bytes };
         let rounded = bytes
@@ -324,62 +332,78 @@ mod tests {
         prop::collection::vec(step, 1..200)
     }
 
+    /// How many pages an aperture has, and where it may begin: at zero, and on both sides of 4 GiB.
+    const PAGES: usize = 0x200;
+    const BASES: [u64; 2] = [0, (1 << 32) - 0x10_0000];
+
+    /// Against a plain list: nothing overlaps, limits and alignment hold, reserved ranges are never given out, and exhaustion
+    /// is told only when it is true. Limits and reservations of steps count from `base`.
+    fn is_as_a_plain_list(base: u64, start: Iova, steps: Vec<Step>) -> Result<(), TestCaseError> {
+        let aperture = span(base, PAGES as u64 * PAGE);
+        let mut tree = IovaTree::with_start(aperture, PAGE, start).unwrap();
+        let mut live: Vec<Span<Iova>> = Vec::new();
+        let mut taken = [false; PAGES];
+        taken[0] = base == 0;
+        let pages = |span: Span<Iova>| {
+            (((span.start.0 - base) / PAGE) as usize)..=(((span.last().0 - base) / PAGE) as usize)
+        };
+        for step in steps {
+            match step {
+                Step::Alloc(bytes, align, limit) => {
+                    let (align, limit) = (1u64 << align, base + limit);
+                    let count = bytes.div_ceil(PAGE) as usize;
+                    match tree.alloc(bytes, align, Iova(limit)) {
+                        Ok(got) => {
+                            prop_assert!(got.last().0 <= limit && got.start.0.is_multiple_of(align));
+                            prop_assert!(aperture.covers(&got) && got.bytes == count as u64 * PAGE);
+                            prop_assert!(!taken[pages(got)].contains(&true));
+                            taken[pages(got)].fill(true);
+                            live.push(got);
+                        }
+                        Err(_) => {
+                            let fits = (0..=PAGES - count).any(|page| {
+                                let got = span(base + page as u64 * PAGE, count as u64 * PAGE);
+                                got.start.0.is_multiple_of(align)
+                                    && got.last().0 <= limit
+                                    && !taken[pages(got)].contains(&true)
+                            });
+                            prop_assert!(!fits);
+                        }
+                    }
+                }
+                Step::Free(_) if live.is_empty() => {}
+                Step::Free(n) => {
+                    let gone = live.swap_remove(n % live.len());
+                    tree.free(gone).unwrap();
+                    taken[pages(gone)].fill(false);
+                }
+                Step::Reserve(at, bytes) => {
+                    let wanted = span(base + at, bytes);
+                    let outward = wanted.align_outward(PAGE).unwrap();
+                    let clash = live.iter().any(|live| live.overlaps(&outward));
+                    prop_assert_eq!(tree.reserve(wanted).is_err(), clash);
+                    if !clash {
+                        let inside = pages(outward).filter(|page| *page < PAGES);
+                        inside.for_each(|page| taken[page] = true);
+                    }
+                }
+            }
+        }
+        live.into_iter().for_each(|gone| tree.free(gone).unwrap());
+        prop_assert_eq!(tree.in_use(), 0);
+        Ok(())
+    }
+
     proptest! {
-           /// Against a plain list: nothing overlaps, limits and alignment hold, reserved ranges are never given out, and
-           /// exhaustion is told only when it is true.
-           #[test]
-           fn behaves_as_a_plain_list(steps in steps()) {
-               let aperture = span(0, 0x20_0000);
-               let mut tree = IovaTree::new(aperture, PAGE).unwrap();
-               let mut live: Vec<Span<Iova>> = Vec::new();
-               let mut taken = vec![false; 0x200];
-               taken[0] = true;
-               for step in steps {
-                   match step {
-                       Step::Alloc(bytes, align, limit) => {
-                           let align = 1u64 << align;
-                           let pages = bytes.div_ceil(PAGE) as usize;
-                           match tree.alloc(bytes, align, Iova(limit)) {
-                               Ok(got) => {
-                                   prop_assert!(got.last().0 <= limit && got.start.0.is_multiple_of(align) && aperture.covers(&got));
-                                   prop_assert_eq!(got.bytes, pages as u64 * PAGE);
-                                   let pages = &mut taken[(got.start.0 / PAGE) as usize..=(got.last().0 / PAGE) as usize];
-    prop_assert!(!pages.contains(&true));
-    pages.fill(true);
-                                   live.push(got);
-                               }
-                               Err(_) => {
-                                   let fits = (0..=0x200 - pages).any(|page| {
-                                       let start = page as u64 * PAGE;
-                                       start.is_multiple_of(align) && start + pages as u64 * PAGE - 1 <= limit && !taken[page..page + pages].contains(&true)
-                                   });
-                                   prop_assert!(!fits);
-                               }
-                           }
-                       }
-                       Step::Free(n) if !live.is_empty() => {
-                           let gone = live.swap_remove(n % live.len());
-                           tree.free(gone).unwrap();
-                           for page in gone.start.0 / PAGE..=gone.last().0 / PAGE {
-                               taken[page as usize] = false;
-                           }
-                       }
-                       Step::Free(_) => {}
-                       Step::Reserve(start, bytes) => {
-                           let wanted = span(start, bytes);
-                           let outward = wanted.align_outward(PAGE).unwrap();
-                           let clash = live.iter().any(|l| l.overlaps(&outward));
-                           prop_assert_eq!(tree.reserve(wanted).is_err(), clash);
-                           if !clash {
-                               for page in outward.start.0 / PAGE..=outward.last().0 / PAGE {
-                                   if let Some(page) = taken.get_mut(page as usize) {
-                                       *page = true;
-                                   }
-                               }
-                           }
-                       }
-                   }
-               }
-           }
-       }
+        #[test]
+        fn behaves_as_a_plain_list(base in prop::sample::select(&BASES[..]), steps in steps()) {
+            is_as_a_plain_list(base, Iova(NO_START), steps)?;
+        }
+
+        /// Wherever allocations begin.
+        #[test]
+        fn with_a_start_it_is_as_exact(base in prop::sample::select(&BASES[..]), start in 0..0x28_0000u64, steps in steps()) {
+            is_as_a_plain_list(base, Iova(base + start), steps)?;
+        }
+    }
 }

@@ -91,6 +91,10 @@ fn allocator(bytes: u64) -> IovaAllocator<Host> {
     IovaAllocator::new(Host::new(), span(0, bytes), PAGE).expect("a sound aperture")
 }
 
+fn allocator_from(aperture: Span<Iova>, start: u64) -> IovaAllocator<Host> {
+    IovaAllocator::with_start(Host::new(), aperture, PAGE, Iova(start)).expect("a sound aperture")
+}
+
 /// As many bytes as are taken for so many.
 fn rounded(bytes: u64) -> u64 {
     let pages = bytes.div_ceil(PAGE);
@@ -211,12 +215,32 @@ fn a_small_aperture_is_exact() {
 #[test]
 fn who_reaches_beyond_four_gigabytes_is_given_that() {
     let (base, bytes) = ((1u64 << 32) - (16 << 20), 64u64 << 20);
-    let iovas = IovaAllocator::new(Host::new(), span(base, bytes), PAGE).unwrap();
+    let iovas = allocator_from(span(base, bytes), base + bytes);
     let limit = Iova((1 << 32) + 2 * PAGE - 1);
     let mut got: Vec<_> =
         std::iter::from_fn(|| iovas.alloc(PAGE, PAGE, limit).ok()).map(|span| span.start.0).collect();
     got.sort_unstable();
     assert!(got.into_iter().eq((base..=limit.0).step_by(PAGE as usize)));
+}
+
+/// Those who reach everything have what is below the start first, sizes that are kept at hand and others; devices of 32 bits
+/// have the top of what they reach.
+#[test]
+fn allocations_begin_below_the_start() {
+    let start = (1 << 47) - (37 << 24);
+    let iovas = allocator_from(span(0, 1 << 48), start);
+    let low = Iova(u64::from(u32::MAX));
+    for bytes in [PAGE, 5 * PAGE, 64 * PAGE, 100 * PAGE] {
+        let near = start - (1 << 26)..start;
+        let got = iovas.alloc(bytes, PAGE, Iova(u64::MAX)).unwrap();
+        assert!(near.contains(&got.start.0) && got.last().0 < start, "{got}");
+        let narrow = iovas.alloc(bytes, PAGE, low).unwrap();
+        assert!((low.0 - (1 << 26)..=low.0).contains(&narrow.last().0), "{narrow}");
+    }
+    // Of an aperture that ends below 4 GiB it is the same with all of it.
+    let iovas = allocator_from(span(0, 1 << 31), 1 << 30);
+    let got = iovas.alloc(PAGE, PAGE, Iova(u64::MAX)).unwrap();
+    assert!(((1 << 30) - (1 << 23)..1 << 30).contains(&got.start.0), "{got}");
 }
 
 #[test]
@@ -429,11 +453,41 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    /// Wherever allocations begin, one CPU gets every page there is, on both sides of 4 GiB and of the start, none of them
+    /// twice and none that is reserved, and then the whole as one range.
+    #[test]
+    fn all_is_allocated_before_exhaustion(
+        start in 0..(68u64 << 20),
+        reserved in 0..(64u64 << 20),
+        limit in 0..(68u64 << 20),
+    ) {
+        let (base, bytes) = ((1u64 << 32) - (16 << 20), 64u64 << 20);
+        let iovas = allocator_from(span(base, bytes), base + start);
+        CPU.set(0);
+        let reserved = span((base + reserved) & !(PAGE - 1), PAGE);
+        let kept = iovas.with_tree(|tree| tree.reserve(reserved)).unwrap();
+        // Those who reach less get all that they reach, and others the rest.
+        let mut got = BTreeSet::new();
+        let mut reached = 0;
+        for limit in [base + limit, u64::MAX] {
+            while let Ok(page) = iovas.alloc(PAGE, PAGE, Iova(limit)) {
+                prop_assert!(page.last().0 <= limit && page != reserved && got.insert(page.start));
+            }
+            let last = limit.min(base + bytes - 1);
+            reached = (last + 1 - base) / PAGE - u64::from(reserved.last().0 <= last);
+            prop_assert_eq!(got.len() as u64, reached);
+        }
+        prop_assert_eq!(reached, bytes / PAGE - 1);
+        got.into_iter().for_each(|page| iovas.free(Span { start: page, bytes: PAGE }).unwrap());
+        iovas.with_tree(|tree| tree.undo(kept));
+        prop_assert_eq!(iovas.alloc(bytes, PAGE, Iova(u64::MAX)), Ok(span(base, bytes)));
+    }
+
     /// Whatever CPUs do: ranges do not overlap, limits and alignments hold, what is in use is counted, and all comes back.
     #[test]
-    fn behaves_as_a_plain_list(steps in steps()) {
+    fn behaves_as_a_plain_list(start in prop_oneof![Just(4u64 << 30), 0..9u64 << 30], steps in steps()) {
         let whole = 8u64 << 30;
-        let iovas = allocator(whole);
+        let iovas = allocator_from(span(0, whole), start);
         let mut live: Vec<Span<Iova>> = Vec::new();
         CPU.set(0);
         for step in steps {
