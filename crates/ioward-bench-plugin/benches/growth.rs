@@ -1,4 +1,4 @@
-//! How cost grows with what is live: `cargo xtask grow`, or `cargo bench -p ioward-bench-plugin --bench growth`.
+//! How cost grows with what is live: `cargo xtask grow`, or `cargo bench -p ioward-bench-plugin --bench growth [-- FIGURE…]`.
 //!
 //! Each line is a figure's name, a series, how many, and a cost, with tabs between. An operation's time is that of a batch of
 //! which the median of many counts. What a batch works on is looked for before the clock starts, so that the bench's own
@@ -19,7 +19,7 @@ use std::{
     hint::black_box,
     mem,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -65,24 +65,57 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Frames from the system's allocator, counted apart.
+/// Frames from an [`Arena`], counted apart.
 static PAGES: Services = {
-    const PAGE: Layout = match Layout::from_size_align(K4 as usize, K4 as usize) {
-        Ok(layout) => layout,
-        Err(_) => unreachable!(),
-    };
     extern "C" fn alloc_page() -> *mut c_void {
         FRAMES.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the layout is not empty.
-        unsafe { System.alloc_zeroed(PAGE) }.cast()
+        let page = ARENA.lock().expect("nobody panics with it").take();
+        // SAFETY: a page of the arena that nobody else has.
+        unsafe { page.write_bytes(0, K4 as usize) };
+        page.cast()
     }
     extern "C" fn free_page(page: *mut c_void) {
         FRAMES.fetch_sub(1, Ordering::Relaxed);
-        // SAFETY: it came from `alloc_page`.
-        unsafe { System.dealloc(page.cast(), PAGE) }
+        ARENA.lock().expect("nobody panics with it").free.push(page as usize);
     }
     Services { alloc_page, free_page, virtual_offset: 0 }
 };
+
+/// Memory in large pages, as a kernel has all of its memory mapped: with small ones a walk through the tables of many domains
+/// would miss the CPU's own translation caches, and the bench would measure those.
+struct Arena {
+    start: usize,
+    taken: usize,
+    /// Given back; the last one goes first, while caches have it.
+    free: Vec<usize>,
+}
+
+/// What is not used takes no memory.
+const ARENA_BYTES: usize = 512 << 20;
+static ARENA: Mutex<Arena> = Mutex::new(Arena { start: 0, taken: 0, free: Vec::new() });
+
+impl Arena {
+    fn take(&mut self) -> *mut u8 {
+        if self.start == 0 {
+            let layout = Layout::from_size_align(ARENA_BYTES, M2 as usize).expect("a layout");
+            // SAFETY: the layout is not empty.
+            let start = unsafe { System.alloc(layout) };
+            assert!(!start.is_null());
+            #[cfg(target_os = "linux")]
+            // SAFETY: the memory was allocated just now; how it is mapped is all that changes.
+            unsafe {
+                libc::madvise(start.cast(), ARENA_BYTES, libc::MADV_HUGEPAGE)
+            };
+            self.start = start as usize;
+        }
+        let page = self.free.pop().unwrap_or_else(|| {
+            self.taken += K4 as usize;
+            assert!(self.taken <= ARENA_BYTES, "the arena is too small");
+            self.start + self.taken - K4 as usize
+        });
+        page as *mut u8
+    }
+}
 
 fn main() {
     // Without it, this is a run of tests, which never measure.
@@ -90,11 +123,21 @@ fn main() {
         return;
     }
     cpu::set_if_none();
-    live_iovas();
-    live_mappings();
-    domains();
-    devices();
-    memory();
+    // Figures that are named, or all.
+    const FIGURES: [&str; 4] = ["live", "domains", "probe", "memory"];
+    let named: Vec<String> =
+        std::env::args().filter(|argument| FIGURES.contains(&argument.as_str())).collect();
+    for figure in FIGURES.into_iter().filter(|figure| named.is_empty() || named.iter().any(|n| n == figure)) {
+        match figure {
+            "live" => {
+                live_iovas();
+                live_mappings();
+            }
+            "domains" => domains(),
+            "probe" => devices(),
+            _ => memory(),
+        }
+    }
 }
 
 fn tell(figure: &str, series: &str, count: u64, cost: f64) {

@@ -486,7 +486,8 @@ impl<P: Platform> State<P> {
             Use::Kernel => self.policy.choose_flush(&self.view(group, newcomer)),
             _ => FlushMode::Strict,
         };
-        let new = AddressSpace::new(platform.clone(), self.registry, aperture, granule, mode);
+        let number = self.spaces.replace(self.spaces.get().wrapping_add(1));
+        let new = AddressSpace::new(platform.clone(), self.registry, number, aperture, granule, mode);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
         space.forbid(&special.forbidden)?;
         if !crate::mutate::on("rule_03") {

@@ -73,6 +73,7 @@ impl<P: Platform> Subsystem<P> {
             groups: Arena::new(),
             entries: Default::default(),
             policy,
+            spaces: Default::default(),
         };
         let sources = Ranked::new(Rank::Sources, Sources::default());
         Self(Arc::new(Registry { platform, state: Turn::new(state), sources, lazy }))

@@ -9,6 +9,7 @@ use crate::{
     space::{AddressSpace, LazySpaces},
 };
 use alloc::{collections::BTreeMap, string::String, sync::Arc, vec::Vec};
+use core::cell::Cell;
 use ioward_types::{DeviceControl, IommuId, Pasid, Platform, Root, TableConfig, Tag};
 
 /// Things that are named by index and generation.
@@ -174,6 +175,8 @@ pub struct State<P: Platform> {
     pub policy: Policy,
     /// Those of its address spaces that flush later.
     pub lazy: Arc<LazySpaces<P>>,
+    /// How many address spaces there have been.
+    pub spaces: Cell<u64>,
 }
 
 impl<P: Platform> State<P> {

@@ -10,6 +10,7 @@
 //! entries; the old mappings are copied under the same lock, a leaf at a time; and only then is the new table installed.
 
 mod carrier;
+mod colour;
 mod counters;
 mod deferred;
 mod gather;
@@ -72,15 +73,18 @@ pub struct AddressSpace<P: Platform> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// An address space without any carrier yet.
+    /// An address space without any carrier yet. `number` tells the subsystem's address spaces apart: those with different
+    /// numbers begin to give out IOVAs at different places.
     pub(crate) fn new(
         platform: P,
         registry: usize,
+        number: u64,
         aperture: Span<Iova>,
         granule: u64,
         mode: FlushMode,
     ) -> Result<Self, IovaError> {
-        let iova = IovaAllocator::new(platform.clone(), aperture, granule)?;
+        let start = colour::start(aperture, granule, number);
+        let iova = IovaAllocator::with_start(platform.clone(), aperture, granule, start)?;
         // Without memory for queues it is strict, which it tells.
         let queues = if mode == FlushMode::Lazy { Queues::new(&platform).ok() } else { None };
         Ok(Self {
