@@ -466,7 +466,7 @@ impl<P: Platform> IovaAllocator<P> {
         if let Some(start) = unsafe { stock.pop(Place::of(class)) } {
             return Ok(start);
         }
-        let most = stock.room(class).div_ceil(2);
+        let most = half(stock.room(class));
         let kept = &mut shared.depot[zone as usize][class];
         if !kept.is_empty() {
             let chunk = kept.drain(kept.len().saturating_sub(most)..);
@@ -513,7 +513,7 @@ impl<P: Platform> IovaAllocator<P> {
         if unsafe { stock.push(Place::of(class), span.start.0) } {
             return true; // it was missing, and not full
         }
-        let most = stock.room(class).div_ceil(2);
+        let most = half(stock.room(class));
         let Shared { tree, depot, .. } = &mut *shared;
         let kept = &mut depot[zone as usize][class];
         // SAFETY: this CPU's own.
@@ -619,6 +619,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// How many ranges a CPU moves at a time, whose stack has room for so many: two lots fit into it, so that who takes and gives
+/// no more than that in turn stays with what it has.
+fn half(room: usize) -> usize {
+    (room / 2).max(1)
 }
 
 /// Ranges of `size` bytes that follow each other: `most` of them, fewer where little is free.
