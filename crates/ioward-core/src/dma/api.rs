@@ -44,7 +44,7 @@ impl<P: Platform> Dma<P> {
     }
 
     pub(crate) fn direct(platform: P, limit: Iova) -> Self {
-        let counters = Box::new(Counters::new(platform.cpus()));
+        let counters = Box::new(Counters::new(platform.cpus(), DIRECT_GRANULE));
         let (segments, snoops) = (SegmentLimits::NONE, true);
         Self { quick: None, to: Kind::Direct(platform, counters), limit, segments, snoops }
     }

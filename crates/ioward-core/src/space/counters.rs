@@ -49,6 +49,13 @@ pub struct Failures {
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub enum Count {
+    /// Mappings of one page: they are counted once, and their bytes worked out when somebody asks.
+    Pages,
+    /// Such mappings that have ended, by a flush with others.
+    PagesPutOff,
+    /// Such mappings that have ended, by a flush of their own.
+    PagesFlushed,
+    /// All other mappings.
     Mappings,
     MappedBytes,
     Unmappings,
@@ -57,7 +64,7 @@ pub enum Count {
     Flushes,
 }
 
-const COUNTS: usize = 6;
+const COUNTS: usize = 9;
 const FAILURES: usize = 6;
 
 /// One CPU's, on cache lines of its own.
@@ -66,6 +73,8 @@ const FAILURES: usize = 6;
 struct Slot([AtomicU64; COUNTS]);
 
 pub struct Counters {
+    /// How many bytes a page has.
+    page: u64,
     slots: Box<[Slot]>,
     /// For CPUs beyond those that were announced.
     others: Slot,
@@ -74,9 +83,10 @@ pub struct Counters {
 }
 
 impl Counters {
-    pub fn new(cpus: usize) -> Self {
+    pub fn new(cpus: usize, page: u64) -> Self {
         let slots: Vec<Slot> = (0..cpus).map(|_| Slot::default()).collect();
         Self {
+            page,
             slots: slots.into_boxed_slice(),
             others: Slot::default(),
             failures: Default::default(),
@@ -132,16 +142,21 @@ impl Counters {
     /// What was counted; while others map, what it was a moment ago.
     pub fn stats(&self) -> SpaceStats {
         // What ends is read first: what is seen to end has been seen to begin.
-        let (ended, ended_bytes) = (self.sum(Count::Unmappings), self.sum(Count::UnmappedBytes));
-        let mappings = self.sum(Count::Mappings);
+        let flushed = self.sum(Count::PagesFlushed);
+        let pages_ended = flushed.wrapping_add(self.sum(Count::PagesPutOff));
+        let ended = self.sum(Count::Unmappings).wrapping_add(pages_ended);
+        let ended_bytes = self.sum(Count::UnmappedBytes).wrapping_add(pages_ended.wrapping_mul(self.page));
+        let pages = self.sum(Count::Pages);
+        let mappings = self.sum(Count::Mappings).wrapping_add(pages);
+        let mapped_bytes = self.sum(Count::MappedBytes).wrapping_add(pages.wrapping_mul(self.page));
         let [invalid, range, iova, memory, refused, hung] =
             core::array::from_fn(|kind| self.failures[kind].load(Ordering::Relaxed));
         SpaceStats {
             live_mappings: mappings.saturating_sub(ended),
-            mapped_bytes: self.sum(Count::MappedBytes).saturating_sub(ended_bytes),
+            mapped_bytes: mapped_bytes.saturating_sub(ended_bytes),
             mappings,
             bounced_bytes: self.sum(Count::BouncedBytes),
-            flushes: self.sum(Count::Flushes),
+            flushes: self.sum(Count::Flushes).wrapping_add(flushed),
             quarantined: self.quarantined.load(Ordering::Relaxed),
             failures: Failures { invalid, range, iova, memory, refused, hung },
             ..SpaceStats::default()

@@ -2,7 +2,7 @@
 
 use alloc::alloc::{Layout, alloc, dealloc};
 use core::{
-    mem::{ManuallyDrop, MaybeUninit},
+    mem::{self, ManuallyDrop, MaybeUninit},
     ptr::{self, NonNull},
 };
 
@@ -13,8 +13,8 @@ const WORDS: usize = 4;
 #[repr(C)]
 pub struct Deferred {
     place: MaybeUninit<[usize; WORDS]>,
-    /// Drops what `place` holds, once.
-    end: unsafe fn(*mut u8),
+    /// Drops what `place` holds, once; none where that is nothing to do.
+    end: Option<unsafe fn(*mut u8)>,
 }
 
 // SAFETY: what is inside is `Send`, by the bound of `write`.
@@ -36,7 +36,8 @@ impl Deferred {
         // SAFETY: as promised by the caller; it fits in size and alignment.
         unsafe {
             at.cast::<O>().write(owner);
-            (&raw mut (*at).end).write(end_here::<O>);
+            let end: unsafe fn(*mut u8) = end_here::<O>;
+            (&raw mut (*at).end).write(mem::needs_drop::<O>().then_some(end));
         }
     }
 }
@@ -51,8 +52,10 @@ unsafe fn end_here<O>(at: *mut u8) {
 impl Drop for Deferred {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: `place` is what `write` wrote for this function, and nobody uses it after the drop.
-        unsafe { (self.end)(self.place.as_mut_ptr().cast()) };
+        if let Some(end) = self.end {
+            // SAFETY: `place` is what `write` wrote for this function, and nobody uses it after the drop.
+            unsafe { end(self.place.as_mut_ptr().cast()) };
+        }
     }
 }
 
@@ -105,7 +108,6 @@ impl<O> Drop for Apart<O> {
 mod tests {
     use super::*;
     use alloc::sync::Arc;
-    use core::mem;
 
     fn deferred<O: Send + 'static>(owner: O) -> Deferred {
         let mut place = MaybeUninit::<Deferred>::uninit();

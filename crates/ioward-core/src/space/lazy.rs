@@ -268,7 +268,11 @@ impl<P: Platform> AddressSpace<P> {
         owner: &ManuallyDrop<O>,
         tables: Option<Tables<P>>,
     ) {
-        self.counters.add(pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, span.bytes)]);
+        if likely(span.bytes == self.granule()) {
+            self.counters.add(pin, cpu, &[(Count::PagesPutOff, 1)]);
+        } else {
+            self.counters.add(pin, cpu, &[(Count::Unmappings, 1), (Count::UnmappedBytes, span.bytes)]);
+        }
         let write = |entry: *mut Entry, aside: *mut Tables<P>| {
             let with = if tables.is_some() { WITH_TABLES } else { 0 };
             // SAFETY: the places are the entry's; the owner is small, and taken once.

@@ -88,7 +88,7 @@ impl<P: Platform> AddressSpace<P> {
         // Without memory for queues it is strict, which it tells.
         let queues = if mode == FlushMode::Lazy { Queues::new(&platform).ok() } else { None };
         Ok(Self {
-            counters: Counters::new(platform.cpus()),
+            counters: Counters::new(platform.cpus(), granule),
             queues,
             iova_span: aperture,
             platform,

@@ -41,7 +41,7 @@ impl<P: Platform> AddressSpace<P> {
             self.free_iova(Span { start: at, bytes: self.granule() });
             return None;
         }
-        self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, self.granule())]);
+        self.counters.add(&pin, cpu, &[(Count::Pages, 1)]);
         Some(at)
     }
 
@@ -148,7 +148,7 @@ impl<P: Platform> AddressSpace<P> {
                 && likely(pages.unmap_granule(at.start))
             {
                 carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
-                self.counters.add(&pin, cpu, &ended(1, at.bytes));
+                self.counters.add(&pin, cpu, &[(Count::PagesFlushed, 1)]);
                 // SAFETY: the allocator's platform is this one.
                 if !unsafe { self.iova.free_granule(&pin, cpu, at.start) } {
                     seldom();
