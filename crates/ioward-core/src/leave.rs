@@ -11,7 +11,7 @@ use ioward_types::{Pasid, Platform};
 
 impl<P: Platform> State<P> {
     /// Takes a device out of everything.
-    pub fn remove(&mut self, platform: &P, id: DeviceId, gone: bool) -> Blocked {
+    pub fn remove(&mut self, id: DeviceId, gone: bool) -> Blocked {
         let Some(device) = self.device(id) else { return Blocked::Confirmed };
         let (group, attached, control) = (device.group, device.attached, device.control.clone());
         if attached && !gone {
@@ -29,7 +29,7 @@ impl<P: Platform> State<P> {
             } else if !self.is_live(group) {
                 // The rest gets what it would have had without the device; if that fails, it stays on what it has.
                 let requirements = self.requirements(group, None);
-                let _ = self.rebuild(platform, group, None, &requirements);
+                let _ = self.rebuild(group, None, &requirements);
             }
         }
         result

@@ -14,6 +14,7 @@ pub mod mutate;
 mod near;
 pub mod order;
 pub mod owner;
+pub mod pages;
 pub mod policy;
 mod probe;
 mod publish;
@@ -34,6 +35,7 @@ pub use dma::{
 pub use fault::Report;
 pub use mediated::{Mediated, OwnedMediated};
 pub use owner::{OwnedGroup, PasidError, TakeError, Unbound};
+pub use pages::TablePages;
 pub use policy::{DefaultKind, FlushMode, GroupView, Policy, UnservedKind};
 pub use registry::{
     BindError, Bound, Device, DomainInfo, GroupInfo, InterruptIsolation, RegisterError, ResetError, Subsystem,

@@ -154,14 +154,7 @@ impl<P: Platform> OwnedGroup<P> {
         let whole_group = state.requirements(self.group, None);
         let requirements = if crate::mutate::on("rule_04") { *wish } else { both(&whole_group, wish) };
         let sources = state.sources(self.group, None);
-        let (space, _) = state.make_space(
-            self.subsystem.platform(),
-            self.group,
-            None,
-            &sources,
-            &requirements,
-            Use::Owner,
-        )?;
+        let (space, _) = state.make_space(self.group, None, &sources, &requirements, Use::Owner)?;
         space.discard();
         Ok(space)
     }
@@ -262,7 +255,7 @@ impl<P: Platform> Drop for OwnedGroup<P> {
         }
         let requirements = state.requirements(self.group, None);
         // If the default domain cannot be had, the group stays parked: drivers that bind are told that it is blocked.
-        let rebuilt = state.rebuild(self.subsystem.platform(), self.group, None, &requirements);
+        let rebuilt = state.rebuild(self.group, None, &requirements);
         if let (Err(_), Some(group)) = (rebuilt, state.group_mut(self.group)) {
             group.default = Rid::Blocked;
         }
@@ -270,7 +263,7 @@ impl<P: Platform> Drop for OwnedGroup<P> {
             matches!(device.status, Status::Refused(AddError::GroupOwned(_))).then_some(id)
         };
         let kept_out: Vec<DeviceId> = state.members(self.group).filter_map(kept_out).collect();
-        kept_out.into_iter().for_each(|id| state.probe(self.subsystem.platform(), id));
+        kept_out.into_iter().for_each(|id| state.probe(id));
     }
 }
 
@@ -288,8 +281,7 @@ impl<P: Platform> Bound<P> {
             state.device(self.id()).and_then(|device| device.group).ok_or(PasidError::NoDevice(self.id()))?;
         let requirements = both(&state.requirements(group, None), wish);
         let sources = state.device(self.id()).map(|device| device.sources.clone()).unwrap_or_default();
-        let made =
-            state.make_space(self.subsystem().platform(), group, None, &sources, &requirements, Use::Pasid);
+        let made = state.make_space(group, None, &sources, &requirements, Use::Pasid);
         let (space, _) = made.map_err(PasidError::Refused)?;
         space.discard();
         Ok(space)

@@ -16,7 +16,7 @@ const MAX_PASID_BITS: u8 = 20;
 
 impl<P: Platform> State<P> {
     /// Takes a device as far as it can go. Its status says how far that was.
-    pub fn probe(&mut self, platform: &P, id: DeviceId) {
+    pub fn probe(&mut self, id: DeviceId) {
         let joined = self.check(id).and_then(|()| self.join(id));
         let merged = matches!(joined, Ok(true));
         let status = match joined {
@@ -27,7 +27,7 @@ impl<P: Platform> State<P> {
                 Some(sources) => match self.missing(&sources) {
                     Some(iommu) => Status::Waiting(iommu),
                     None => match self
-                        .attach(platform, id)
+                        .attach(id)
                         .and_then(|()| self.alive(&sources).map_err(|hung| AddError::Driver(hung.into())))
                     {
                         Ok(()) => Status::Served,
@@ -42,7 +42,7 @@ impl<P: Platform> State<P> {
             // source stays on what it has, and nobody is bound to any of them.
             if let Some(group) = self.device(id).and_then(|device| device.group) {
                 let requirements = self.requirements(group, None);
-                if self.rebuild(platform, group, None, &requirements).is_err()
+                if self.rebuild(group, None, &requirements).is_err()
                     && let Some(group) = self.group_mut(group)
                 {
                     group.default = Rid::Blocked;
@@ -160,9 +160,9 @@ impl<P: Platform> State<P> {
     }
 
     /// Claims what the device's requests carry, and puts its group on a domain that serves it too.
-    fn attach(&mut self, platform: &P, id: DeviceId) -> Result<(), AddError> {
+    fn attach(&mut self, id: DeviceId) -> Result<(), AddError> {
         self.claim(id)?;
-        let result = self.settle(platform, id);
+        let result = self.settle(id);
         match result {
             Ok(()) => {
                 if let Some(device) = self.device_mut(id) {
@@ -320,18 +320,18 @@ impl<P: Platform> State<P> {
     }
 
     /// Brings the group onto a domain that serves the newcomer and everybody who is served already (rules 5, 7 and 10).
-    fn settle(&mut self, platform: &P, newcomer: DeviceId) -> Result<(), AddError> {
+    fn settle(&mut self, newcomer: DeviceId) -> Result<(), AddError> {
         let Some(group) = self.device(newcomer).and_then(|device| device.group) else { return Ok(()) };
         let requirements = self.requirements(group, Some(newcomer));
         if !self.is_live(group) {
-            return self.rebuild(platform, group, Some(newcomer), &requirements);
+            return self.rebuild(group, Some(newcomer), &requirements);
         }
         if self.group(group).is_some_and(|group| group.owner.is_some()) {
             return Err(AddError::GroupOwned(group));
         }
         let default = self.group(group).map_or(Rid::Blocked, |group| group.default.clone());
         let kind = self.policy.choose(&self.view(group, Some(newcomer)));
-        let parked = self.make_parked(platform, group, Some(newcomer), &requirements)?;
+        let parked = self.make_parked(group, Some(newcomer), &requirements)?;
         let all = self.sources(group, Some(newcomer));
         let result = match (&default, kind) {
             (Rid::Paging(space), DefaultKind::Paging) => {
@@ -391,18 +391,17 @@ impl<P: Platform> State<P> {
     /// came in, the outcome is what their requirements together ask for.
     pub fn rebuild(
         &mut self,
-        platform: &P,
         group: GroupId,
         newcomer: Option<DeviceId>,
         requirements: &Requirements,
     ) -> Result<(), AddError> {
         let all = self.sources(group, newcomer);
-        let parked = self.make_parked(platform, group, newcomer, requirements)?;
+        let parked = self.make_parked(group, newcomer, requirements)?;
         let result = match self.policy.choose(&self.view(group, newcomer)) {
             DefaultKind::Blocked => self.put_on(&all, &Rid::Blocked, requirements).map(|()| Rid::Blocked),
             DefaultKind::Identity => self.put_on(&all, &Rid::Identity, requirements).map(|()| Rid::Identity),
             DefaultKind::Paging => self
-                .make_space(platform, group, newcomer, &all, requirements, Use::Kernel)
+                .make_space(group, newcomer, &all, requirements, Use::Kernel)
                 .and_then(|(space, wants)| {
                     let plans =
                         wants.iter().map(|want| Installed::Paging { space: space.clone(), plan: want.plan });
@@ -441,7 +440,6 @@ impl<P: Platform> State<P> {
     /// A domain that holds exactly what firmware requires, if it requires something.
     fn make_parked(
         &self,
-        platform: &P,
         group: GroupId,
         newcomer: Option<DeviceId>,
         requirements: &Requirements,
@@ -451,13 +449,12 @@ impl<P: Platform> State<P> {
             return Ok(None);
         }
         let sources = self.sources(group, newcomer);
-        Ok(Some(self.make_space(platform, group, newcomer, &sources, requirements, Use::Parked)?.0))
+        Ok(Some(self.make_space(group, newcomer, &sources, requirements, Use::Parked)?.0))
     }
 
     /// An address space that is ready for `sources`: complete (rule 3), with what its use needs mapped (rule 15).
     pub fn make_space(
         &self,
-        platform: &P,
         group: GroupId,
         newcomer: Option<DeviceId>,
         sources: &[Source],
@@ -487,7 +484,7 @@ impl<P: Platform> State<P> {
             _ => FlushMode::Strict,
         };
         let number = self.spaces.replace(self.spaces.get().wrapping_add(1));
-        let new = AddressSpace::new(platform.clone(), self.registry, number, aperture, granule, mode);
+        let new = AddressSpace::new(self.pages.clone(), self.registry, number, aperture, granule, mode);
         let space = Arc::new(new.map_err(|error| AddError::LiveIova(crate::space::MapError::Iova(error)))?);
         space.forbid(&special.forbidden)?;
         if !crate::mutate::on("rule_03") {

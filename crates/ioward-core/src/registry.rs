@@ -9,6 +9,7 @@ use crate::{
     near::Near,
     order::{Rank, Ranked},
     owner::{OwnedGroup, TakeError},
+    pages::TablePages,
     policy::{Policy, UnservedKind},
     space::LazySpaces,
     state::{Arena, DeviceRecord, Installed, Rid, State},
@@ -35,6 +36,7 @@ struct Registry<P: Platform> {
     state: Turn<State<P>>,
     sources: Ranked<P::Lock, Sources>,
     lazy: Arc<LazySpaces<P>>,
+    pages: TablePages<P>,
 }
 
 /// Why an IOMMU is not registered.
@@ -64,6 +66,7 @@ impl<P: Platform> Subsystem<P> {
     pub fn with_policy(platform: P, policy: Policy) -> Self {
         static SUBSYSTEMS: AtomicUsize = AtomicUsize::new(0);
         let lazy = Arc::new(LazySpaces::new());
+        let pages = TablePages::new(platform.clone());
         let state = State {
             lazy: lazy.clone(),
             registry: SUBSYSTEMS.fetch_add(1, Ordering::Relaxed),
@@ -74,9 +77,10 @@ impl<P: Platform> Subsystem<P> {
             entries: Default::default(),
             policy,
             spaces: Default::default(),
+            pages: pages.clone(),
         };
         let sources = Ranked::new(Rank::Sources, Sources::default());
-        Self(Arc::new(Registry { platform, state: Turn::new(state), sources, lazy }))
+        Self(Arc::new(Registry { platform, state: Turn::new(state), sources, lazy, pages }))
     }
 
     /// The platform that it lives on.
@@ -103,7 +107,7 @@ impl<P: Platform> Subsystem<P> {
         if crate::mutate::on("rule_14") {
             return Ok(Vec::new());
         }
-        waiting.iter().for_each(|id| state.probe(&self.0.platform, *id));
+        waiting.iter().for_each(|id| state.probe(*id));
         Ok(waiting
             .iter()
             .filter_map(|id| state.info(*id))
@@ -158,7 +162,7 @@ impl<P: Platform> Subsystem<P> {
         if let Some(record) = state.device_mut(id) {
             record.status = Status::Unserved;
         }
-        state.probe(&self.0.platform, id);
+        state.probe(id);
         Device { subsystem: self.clone(), id, removed: false }
     }
 
@@ -232,6 +236,13 @@ impl<P: Platform> Subsystem<P> {
         let deadline = self.0.sources.lock().deadline();
         let flush = self.0.lazy.poll(now);
         [deadline, flush].into_iter().flatten().min_by_key(|at| at.0)
+    }
+
+    /// The pages that tables of its address spaces are made of, those among them that CPUs have at hand.
+    /// [`TablePages::trim`] gives these back; so does [`AddressSpace::trim`](crate::AddressSpace::trim), which makes more of
+    /// them first.
+    pub fn table_pages(&self) -> &TablePages<P> {
+        &self.0.pages
     }
 
     pub(crate) fn forget_sources(&self, id: DeviceId, of: &[Source]) {
@@ -388,7 +399,7 @@ impl<P: Platform> Device<P> {
         if state.device(self.id).is_some_and(|device| matches!(device.status, Status::Refused(_))) {
             // An IOMMU that did not confirm something may do so now; until it does, nothing is tried.
             match state.let_go(self.id) {
-                Ok(()) => state.probe(self.subsystem.platform(), self.id),
+                Ok(()) => state.probe(self.id),
                 Err(hung) => state.refuse(self.id, AddError::Driver(hung.into())),
             }
         }
@@ -447,7 +458,7 @@ impl<P: Platform> Device<P> {
         let mut state = self.subsystem.turn();
         let sources = state.device(self.id).map(|device| device.sources.clone()).unwrap_or_default();
         self.subsystem.forget_sources(self.id, &sources);
-        state.remove(self.subsystem.platform(), self.id, gone)
+        state.remove(self.id, gone)
     }
 }
 

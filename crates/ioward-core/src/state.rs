@@ -5,6 +5,7 @@ use crate::{
     dma::SegmentLimits,
     driver::{Driver, Hung, Plan, Requirements, Slot, Translation},
     near::Near,
+    pages::TablePages,
     policy::{GroupView, Policy},
     space::{AddressSpace, LazySpaces},
 };
@@ -173,6 +174,8 @@ pub struct State<P: Platform> {
     pub groups: Arena<Group<P>>,
     pub entries: BTreeMap<Source, Entry<P>>,
     pub policy: Policy,
+    /// What the tables of all its address spaces are made of.
+    pub pages: TablePages<P>,
     /// Those of its address spaces that flush later.
     pub lazy: Arc<LazySpaces<P>>,
     /// How many address spaces there have been.

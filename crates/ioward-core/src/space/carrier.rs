@@ -1,7 +1,10 @@
 //! What realises an address space on hardware: a table, or a record of requests.
 
 use super::{layout::Unit, map::MapError};
-use crate::driver::{Hung, Plan, Refused};
+use crate::{
+    driver::{Hung, Plan, Refused},
+    pages::TablePages,
+};
 use alloc::{collections::BTreeMap, sync::Arc};
 use core::{
     mem::ManuallyDrop,
@@ -10,6 +13,9 @@ use core::{
 use ioward_pgtable::{AnyTable, Detached};
 use ioward_types::{Attributes, Iova, Mutex, PhysAddr, Platform, Root, Span};
 
+/// The table of a carrier, made of what CPUs have at hand.
+pub type Tables<P> = AnyTable<TablePages<P>>;
+
 pub struct Backing<P: Platform> {
     kind: Kind<P>,
     /// No IOMMU holds the root and no cache what it led to: whoever drops the backing last frees its tables.
@@ -17,7 +23,7 @@ pub struct Backing<P: Platform> {
 }
 
 enum Kind<P: Platform> {
-    Tables(ManuallyDrop<AnyTable<P>>),
+    Tables(ManuallyDrop<Tables<P>>),
     Requests(Requests<P>),
 }
 
@@ -49,10 +55,10 @@ impl<P: Platform> Removed<P> {
 }
 
 impl<P: Platform> Backing<P> {
-    pub fn new(plan: &Plan, platform: &P) -> Result<Self, Refused> {
+    pub fn new(plan: &Plan, pages: &TablePages<P>) -> Result<Self, Refused> {
         let kind = match plan {
             Plan::Tables(config) => {
-                let table = AnyTable::new(platform.clone(), config).map_err(|error| match error {
+                let table = AnyTable::new(pages.clone(), config).map_err(|error| match error {
                     ioward_pgtable::ConfigError::NoMemory(out) => Refused::NoMemory(out),
                     _ => Refused::Plan { table: config.format },
                 })?;
@@ -114,7 +120,7 @@ impl<P: Platform> Backing<P> {
     }
 
     /// Its table, if it has one.
-    pub fn table(&self) -> Option<&AnyTable<P>> {
+    pub fn table(&self) -> Option<&Tables<P>> {
         match &self.kind {
             Kind::Tables(table) => Some(table),
             Kind::Requests(_) => None,
@@ -208,9 +214,14 @@ pub unsafe fn free<P: Platform>(removed: Removed<P>) {
 
 impl<P: Platform> Drop for Backing<P> {
     fn drop(&mut self) {
-        if let (true, Kind::Tables(table)) = (*self.retired.get_mut(), &mut self.kind) {
-            // SAFETY: taken once, here; `retire` was promised that no IOMMU reaches the table.
-            unsafe { ManuallyDrop::take(table).destroy() }
+        if let Kind::Tables(table) = &mut self.kind {
+            // SAFETY: taken once, here.
+            let table = unsafe { ManuallyDrop::take(table) };
+            if *self.retired.get_mut() {
+                // SAFETY: `retire` was promised that no IOMMU reaches the table.
+                unsafe { table.destroy() }
+            }
+            // Else the tables are leaked, but not what else is held for them.
         }
     }
 }

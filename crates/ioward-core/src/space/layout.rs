@@ -1,10 +1,9 @@
 //! What a map or a flush must reach: the value that is published whole.
 
-use super::carrier::Backing;
+use super::carrier::{Backing, Tables};
 use crate::driver::{AtcTarget, Driver, Flush, Hung, Plan};
 use alloc::{sync::Arc, vec::Vec};
 use core::{ops::Deref, ptr::NonNull};
-use ioward_pgtable::AnyTable;
 use ioward_types::{DeviceControl, Iova, Pasid, Platform, SourceId, Span, Tag, hint::seldom};
 
 /// All carriers of an address space.
@@ -26,7 +25,7 @@ pub struct Layout<P: Platform> {
 
 /// The table of a backing, found by one pointer.
 pub struct Pages<P: Platform> {
-    table: NonNull<AnyTable<P>>,
+    table: NonNull<Tables<P>>,
     /// Keeps the table where it is.
     _backing: Arc<Backing<P>>,
 }
@@ -44,9 +43,9 @@ impl<P: Platform> Pages<P> {
 }
 
 impl<P: Platform> Deref for Pages<P> {
-    type Target = AnyTable<P>;
+    type Target = Tables<P>;
     #[inline(always)]
-    fn deref(&self) -> &AnyTable<P> {
+    fn deref(&self) -> &Tables<P> {
         // SAFETY: the backing lies behind an `Arc`, which is kept, and is never changed but by atomics.
         unsafe { self.table.as_ref() }
     }

@@ -36,6 +36,7 @@ pub(crate) use prepare::Want;
 use crate::{
     driver::Plan,
     order::{Held, Rank, Ranked},
+    pages::TablePages,
     policy::FlushMode,
     publish::Published,
 };
@@ -55,6 +56,8 @@ pub const MAX_CARRIERS: usize = 4;
 /// IOVAs and what they are mapped to, whatever tables realise it.
 pub struct AddressSpace<P: Platform> {
     platform: P,
+    /// What its tables are made of.
+    pages: TablePages<P>,
     /// Which subsystem it belongs to: that one's turn guards the layout.
     registry: usize,
     layout: Published<Layout<P>>,
@@ -76,13 +79,14 @@ impl<P: Platform> AddressSpace<P> {
     /// An address space without any carrier yet. `number` tells the subsystem's address spaces apart: those with different
     /// numbers begin to give out IOVAs at different places.
     pub(crate) fn new(
-        platform: P,
+        pages: TablePages<P>,
         registry: usize,
         number: u64,
         aperture: Span<Iova>,
         granule: u64,
         mode: FlushMode,
     ) -> Result<Self, IovaError> {
+        let platform = pages.platform().clone();
         let start = colour::start(aperture, granule, number);
         let iova = IovaAllocator::with_start(platform.clone(), aperture, granule, start)?;
         // Without memory for queues it is strict, which it tells.
@@ -92,6 +96,7 @@ impl<P: Platform> AddressSpace<P> {
             queues,
             iova_span: aperture,
             platform,
+            pages,
             registry,
             layout: Published::new(Layout::empty()),
             filling: Ranked::new(Rank::Filling, ()),

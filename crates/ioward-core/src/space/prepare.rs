@@ -115,7 +115,7 @@ impl<P: Platform> AddressSpace<P> {
                     Some(at) => at,
                     None if layout.carriers.len() == MAX_CARRIERS => return Err(AddError::TooManyCarriers),
                     None => {
-                        let backing = Arc::new(Backing::new(&want.plan, &self.platform)?);
+                        let backing = Arc::new(Backing::new(&want.plan, &self.pages)?);
                         let granule = granule(&want.plan);
                         layout.carriers.push(Carrier {
                             plan: want.plan,

@@ -1,4 +1,4 @@
-//! Giving back what nobody uses: queues, IOVAs at hand, tables in which nothing is mapped any more.
+//! Giving back what nobody uses: queues, IOVAs and pages at hand, tables in which nothing is mapped any more.
 //!
 //! A table is taken off by whoever owns all the IOVAs that it spans, as ever. So for a while trim owns them: it reserves those
 //! of an empty table, which cannot be done while one of them is allocated, and then unmaps, flushes and frees as any owner
@@ -30,8 +30,8 @@ struct Empty<P: Platform> {
 }
 
 impl<P: Platform> AddressSpace<P> {
-    /// Flushes for everything that waits and ends it, takes back the IOVAs that CPUs have at hand, and frees tables in which
-    /// nothing is mapped: for whoever is short of memory or IOVAs and may sleep. Waits for whoever is pinned, and for the
+    /// Flushes for everything that waits and ends it, takes back the IOVAs that CPUs have at hand, frees tables in which
+    /// nothing is mapped, and gives the platform all table pages that CPUs have at hand for the subsystem's address spaces: for whoever is short of memory or IOVAs and may sleep. Waits for whoever is pinned, and for the
     /// hardware, as often as there are tables for a flush, in six passes at most. What another caller is ending at the moment, that one goes on
     /// with. Tables stay where an IOMMU hung, where a carrier is being filled, and where they span more than an eighth of the
     /// aperture.
@@ -39,6 +39,8 @@ impl<P: Platform> AddressSpace<P> {
         self.drain_all();
         self.iova.trim();
         self.trim_tables();
+        // What was freed just now is among them.
+        self.pages.trim();
     }
 
     fn trim_tables(&self) {
