@@ -3,10 +3,11 @@
 use crate::abi::Services;
 use ioward_types::{Nanos, OutOfMemory, PhysAddr, Platform, RawLock, Span};
 use std::{
+    cell::Cell,
     ffi::c_void,
     marker::PhantomData,
-    ptr::NonNull,
-    sync::atomic::{AtomicBool, Ordering},
+    ptr::{self, NonNull},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 const PAGE: usize = 4096;
@@ -38,6 +39,11 @@ pub trait Pinning: Send + Sync + 'static {
     type Pin;
     /// Pins.
     fn pin() -> Self::Pin;
+    /// Which CPU the caller is; only pinned.
+    #[inline(always)]
+    fn cpu() -> usize {
+        cpu::number()
+    }
 }
 
 /// A pin that costs nothing: a platform whose code runs with migration and re-entry ruled out anyway. The harness binds
@@ -49,6 +55,31 @@ impl Pinning for Free {
     type Pin = ();
     #[inline(always)]
     fn pin() {}
+}
+
+/// As [`Free`], for threads of which nobody tells the CPU: they are numbered as they come. Who comes after the last CPU keeps
+/// nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Counted;
+
+impl Pinning for Counted {
+    type Pin = ();
+    #[inline(always)]
+    fn pin() {}
+    #[inline(always)]
+    fn cpu() -> usize {
+        const NONE: usize = usize::MAX;
+        thread_local! { static NUMBER: Cell<usize> = const { Cell::new(NONE) }; }
+        #[cold]
+        fn next() -> usize {
+            static NEXT: AtomicUsize = AtomicUsize::new(0);
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            NUMBER.set(number);
+            number
+        }
+        let number = NUMBER.get();
+        if number == NONE { next() } else { number }
+    }
 }
 
 /// A pin that saves the processor's flags and restores them, as a kernel does that keeps interrupts out.
@@ -120,6 +151,11 @@ impl<P: Pinning> Bench<P> {
         Self { services, offset: services.virtual_offset, pinning: PhantomData }
     }
 
+    /// Whether pages come from these services.
+    pub fn is_on(&self, services: &'static Services) -> bool {
+        ptr::eq(self.services, services)
+    }
+
     fn page(&self) -> Result<PhysAddr, OutOfMemory> {
         let page = (self.services.alloc_page)();
         if page.is_null() { Err(OutOfMemory) } else { Ok(self.phys_of(page)) }
@@ -162,7 +198,7 @@ unsafe impl<P: Pinning> Platform for Bench<P> {
 
     #[inline(always)]
     fn pin(&self) -> (P::Pin, usize) {
-        (P::pin(), cpu::number())
+        (P::pin(), P::cpu())
     }
     fn cpus(&self) -> usize {
         2
@@ -175,8 +211,8 @@ unsafe impl<P: Pinning> Platform for Bench<P> {
     }
     #[inline]
     unsafe fn free(&self, at: PhysAddr, bytes: usize) {
-        for page in (at.0..at.0 + bytes as u64).step_by(PAGE) {
-            (self.services.free_page)(self.virt(PhysAddr(page)).as_ptr().cast());
+        for page in 0..bytes / PAGE {
+            (self.services.free_page)(self.virt(PhysAddr(at.0 + (page * PAGE) as u64)).as_ptr().cast());
         }
     }
     #[inline(always)]

@@ -2,8 +2,9 @@
 
 use crate::{
     abi::{List, Services, Tables},
-    platform::{Bench, Free},
+    platform::{Bench, Counted},
 };
+use ioward_core::TablePages;
 use ioward_pgtable::{
     AnyTable, CLEANED, ConfigError, Detached, EXACT, Format, MARKED, MapCause, MapError, Options, Plain,
     Table, UnmapError, Unmapped,
@@ -13,9 +14,24 @@ use ioward_types::{Attributes, Iova, PhysAddr, Span, TableConfig};
 use std::{
     ffi::{CStr, c_int, c_void},
     ptr,
+    sync::OnceLock,
 };
 
-type Mem = Bench<Free>;
+type Mem = TablePages<Bench<Counted>>;
+
+/// As the address spaces of a subsystem, all tables share the pages that CPUs have at hand.
+static PAGES: OnceLock<Mem> = OnceLock::new();
+
+fn pages(services: &'static Services) -> Mem {
+    let new = || TablePages::new(Bench::new(services));
+    let shared = PAGES.get_or_init(new);
+    if shared.platform().is_on(services) { shared.clone() } else { new() }
+}
+
+/// Gives back the pages that CPUs have at hand.
+pub fn trim() {
+    PAGES.get().inspect(|pages| pages.trim());
+}
 
 /// What is measured: a table of one format, to which the harness's pointer is what an `AnyTable`'s is to it; or an `AnyTable`
 /// as an address space has it, behind the harness's pointer.
@@ -145,7 +161,7 @@ fn create<T: Measured>(services: *const Services, sizes: u64, config: TableConfi
     // SAFETY: the harness's services are a static.
     let services: &'static Services = unsafe { &*services };
     let config = TableConfig { page_sizes: sizes, ..config };
-    match T::make(Bench::new(services), &config) {
+    match T::make(pages(services), &config) {
         Ok(table) => {
             let how = std::hint::black_box(Attributes::READ_WRITE);
             let plain = Plain::of(how).expect("what buffers are mapped with");

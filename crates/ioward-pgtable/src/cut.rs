@@ -3,7 +3,7 @@
 use crate::{
     error::CutError,
     format::Format,
-    mem::{Mem, Node},
+    mem::{Freeing, Mem, Node},
     table::Table,
 };
 use ioward_types::{Iova, OutOfMemory, PhysAddr, Span};
@@ -109,8 +109,9 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// Frees a table of `level` that was never linked, with all below it.
     fn discard(&self, table: Node, level: u32) {
-        self.free_below(table, level, 0, Self::ENTRIES);
+        let mut freeing = Freeing::new(&self.mem, Self::TABLE_BYTES);
+        self.free_below(table, level, 0, Self::ENTRIES, &mut freeing);
         // SAFETY: made by `build` and seen by nobody else.
-        unsafe { table.free(&self.mem, Self::TABLE_BYTES) }
+        unsafe { freeing.add(table) }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     format::Format,
-    mem::{BUNCH, Mem, Node},
+    mem::{BUNCH, Freeing, Mem, Node},
     table::Table,
 };
 use core::fmt;
@@ -84,19 +84,27 @@ impl<F: Format, M: Mem> Table<F, M> {
             return;
         }
         let mut head = detached.head;
+        let mut freeing = Freeing::new(&self.mem, Self::TABLE_BYTES);
         while head != 0 {
             // SAFETY: a chain word leads to a detached table, which only this chain knows.
             let node = unsafe { Node::at(PhysAddr(head & !0xfff)) };
             let level = (head >> 3 & 0xf) as u32;
             head = node.load(&self.mem, 0);
-            self.free_below(node, level, 1, Self::ENTRIES);
+            self.free_below(node, level, 1, Self::ENTRIES, &mut freeing);
             // SAFETY: as promised by the caller.
-            unsafe { node.free(&self.mem, Self::TABLE_BYTES) };
+            unsafe { freeing.add(node) };
         }
     }
 
     /// Frees everything below the entries `from..to` of a table of `level`.
-    pub(crate) fn free_below(&self, node: Node, level: u32, from: usize, to: usize) {
+    pub(crate) fn free_below(
+        &self,
+        node: Node,
+        level: u32,
+        from: usize,
+        to: usize,
+        freeing: &mut Freeing<'_, M>,
+    ) {
         if level == 0 {
             return;
         }
@@ -111,9 +119,9 @@ impl<F: Format, M: Mem> Table<F, M> {
             let raw = row.load(i);
             if raw != 0 && F::is_link(raw, level) {
                 let child = Self::child(raw);
-                self.free_below(child, level - 1, 0, Self::ENTRIES);
+                self.free_below(child, level - 1, 0, Self::ENTRIES, freeing);
                 // SAFETY: the callers promise that the tree above is out of reach, and with it this table.
-                unsafe { child.free(&self.mem, Self::TABLE_BYTES) };
+                unsafe { freeing.add(child) };
             }
             i += 1;
         }
@@ -159,7 +167,9 @@ impl<F: Format, M: Mem> Table<F, M> {
     pub unsafe fn destroy(self) {
         let config = self.config();
         let top = self.top();
-        self.free_below(top.node, top.level, 0, top.entries::<F>());
+        let mut freeing = Freeing::new(&self.mem, Self::TABLE_BYTES);
+        self.free_below(top.node, top.level, 0, top.entries::<F>(), &mut freeing);
+        drop(freeing);
         // A root that has grown is a plain table; another has the size that its width asks for.
         let bytes = F::shape(config.in_bits).root_bytes;
         // SAFETY: as promised by the caller; `self` is gone after this.

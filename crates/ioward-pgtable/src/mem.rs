@@ -63,6 +63,15 @@ pub unsafe trait Mem: Clone + Send + Sync + 'static {
     /// # Safety
     /// As [`Platform::free`].
     unsafe fn free(&self, at: PhysAddr, bytes: usize);
+    /// As [`Mem::free`], for tables of `bytes` bytes each.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline]
+    unsafe fn free_all(&self, tables: &[PhysAddr], bytes: usize) {
+        // SAFETY: as promised by the caller.
+        tables.iter().for_each(|at| unsafe { self.free(*at, bytes) });
+    }
     /// Cleans lines for a walker that does not snoop, as [`Platform::clean`].
     fn clean(&self, lines: Span<PhysAddr>);
     /// As [`Platform::publish`].
@@ -248,6 +257,50 @@ impl Node {
     pub(crate) unsafe fn free<M: Mem>(self, mem: &M, bytes: usize) {
         // SAFETY: as promised by the caller; it came from `frames` of the same platform.
         unsafe { mem.free(self.0, bytes) }
+    }
+}
+
+/// How many tables are given back at a time.
+const AT_A_TIME: usize = 32;
+
+/// Tables on their way back, which go some at a time.
+pub(crate) struct Freeing<'m, M: Mem> {
+    mem: &'m M,
+    bytes: usize,
+    tables: [PhysAddr; AT_A_TIME],
+    count: usize,
+}
+
+impl<'m, M: Mem> Freeing<'m, M> {
+    /// None yet, of tables that were made with `bytes`.
+    pub(crate) fn new(mem: &'m M, bytes: usize) -> Self {
+        Self { mem, bytes, tables: [PhysAddr(0); AT_A_TIME], count: 0 }
+    }
+
+    /// Adds a table.
+    ///
+    /// # Safety
+    /// As for [`Node::free`].
+    #[inline(always)]
+    pub(crate) unsafe fn add(&mut self, node: Node) {
+        self.tables[self.count] = node.0;
+        self.count += 1;
+        if self.count == AT_A_TIME {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let count = core::mem::take(&mut self.count);
+        // SAFETY: as promised to `add`, and each goes once.
+        unsafe { self.mem.free_all(&self.tables[..count], self.bytes) }
+    }
+}
+
+impl<M: Mem> Drop for Freeing<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

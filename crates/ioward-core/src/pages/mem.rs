@@ -117,9 +117,14 @@ unsafe impl<P: Platform> Mem for TablePages<P> {
     }
     unsafe fn free(&self, at: PhysAddr, bytes: usize) {
         // SAFETY: as promised by the caller.
-        if P::TRACED || !unsafe { self.stock.put(at, bytes) } {
+        unsafe { self.free_all(&[at], bytes) }
+    }
+    unsafe fn free_all(&self, tables: &[PhysAddr], bytes: usize) {
+        // SAFETY: as promised by the caller.
+        let kept = if P::TRACED { 0 } else { unsafe { self.stock.put(tables, bytes) } };
+        for at in &tables[kept..] {
             // SAFETY: as promised by the caller, and the stock has not kept them.
-            unsafe { Platform::free(&self.platform, at, bytes) }
+            unsafe { Platform::free(&self.platform, *at, bytes) }
         }
     }
     #[inline(always)]

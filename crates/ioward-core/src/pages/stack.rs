@@ -58,7 +58,7 @@ impl Stack {
         self.pages.with_mut(|pages| {
             // SAFETY: as promised by the caller; the count is at most the array's length.
             let pages = unsafe { &mut (&mut *pages)[..len] };
-            // The first look decides, unless IOMMUs reach less than all memory.
+            // The first look decides, unless some IOMMU reaches less than all memory.
             let place = pages.iter().rposition(|page| *page <= last.0)?;
             let page = pages[place];
             pages[place] = pages[len - 1];
@@ -67,19 +67,25 @@ impl Stack {
         })
     }
 
-    /// Adds a page of `1 << shift` bytes; false where there is no room for it.
+    /// Adds pages of `1 << shift` bytes each, from the first one on, as long as there is room and they are aligned to their
+    /// size: somebody may have asked for less. Tells how many.
     ///
     /// # Safety
     /// As for [`Stack::pop`].
     #[inline]
-    pub unsafe fn push(&self, page: PhysAddr, shift: u32) -> bool {
-        let len = self.len();
-        if len >= BYTES >> shift {
-            return false;
+    pub unsafe fn push(&self, more: &[PhysAddr], shift: u32) -> usize {
+        let (len, room) = (self.len(), BYTES >> shift);
+        if len >= room {
+            return 0;
         }
-        // SAFETY: as promised by the caller.
-        self.pages.with_mut(|pages| unsafe { (&mut *pages)[len] = page.0 });
-        self.len.store(len + 1, Ordering::Relaxed);
-        true
+        let aligned = |page: &&PhysAddr| page.0.trailing_zeros() >= shift;
+        let count = self.pages.with_mut(|pages| {
+            // SAFETY: as promised by the caller; there is room for no more than the array has.
+            let places = unsafe { &mut (&mut *pages)[len..room] };
+            let pairs = places.iter_mut().zip(more.iter().take_while(aligned));
+            pairs.map(|(place, page)| *place = page.0).count()
+        });
+        self.len.store(len + count, Ordering::Relaxed);
+        count
     }
 }

@@ -56,20 +56,19 @@ impl<P: Platform> Stock<P> {
         }
     }
 
-    /// Keeps a page of `bytes` bytes; false where this CPU has no room for it.
+    /// Keeps pages of `bytes` bytes each, from the first one on, as long as this CPU has room. Tells how many.
     ///
     /// # Safety
-    /// As for [`Platform::free`]; if it is kept, the page is the stock's.
+    /// As for [`Platform::free`]; what is kept is the stock's.
     #[inline]
-    pub unsafe fn put(&self, page: PhysAddr, bytes: usize) -> bool {
-        // Somebody may have asked for less alignment.
-        let Some(class) = class(bytes).filter(|_| page.0.is_multiple_of(bytes as u64)) else { return false };
+    pub unsafe fn put(&self, pages: &[PhysAddr], bytes: usize) -> usize {
+        let Some(class) = class(bytes) else { return 0 };
         let (pin, cpu) = self.platform.pin();
-        let Some(slot) = self.mine(&pin, cpu) else { return false };
+        let Some(slot) = self.mine(&pin, cpu) else { return 0 };
         // SAFETY: as in `take`.
         let stack = unsafe { slot.0[class].load(Ordering::Acquire).as_ref() };
         // SAFETY: `mine` gives the slot to this CPU alone while it is pinned.
-        stack.is_some_and(|stack| unsafe { stack.push(page, SHIFTS[class]) })
+        stack.map_or(0, |stack| unsafe { stack.push(pages, SHIFTS[class]) })
     }
 
     /// This CPU's slot; none of a CPU beyond those that were announced, or while all are stopped.
