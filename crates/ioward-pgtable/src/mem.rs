@@ -11,7 +11,8 @@ use core::{
 };
 use ioward_types::{OutOfMemory, PhysAddr, Platform, Span, hw};
 
-/// Table memory. Every [`Platform`] has it; the trait stands between so that a checker of interleavings can be put in.
+/// Table memory. Every [`Platform`] has it; the trait stands between so that something can be put in: pages that are kept at
+/// hand, or a checker of interleavings.
 ///
 /// # Implementation safety
 /// As [`Platform`]'s: frames are zeroed and exclusive until freed, and accesses are atomic.

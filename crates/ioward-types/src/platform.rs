@@ -58,7 +58,7 @@ pub unsafe trait Platform: Clone + Send + Sync + 'static {
     /// outside tests: the accessor then compiles to plain instructions.
     const TRACED: bool = false;
 
-    /// Pins the caller to its CPU and tells the CPU's number.
+    /// Pins the caller to its CPU and tells the CPU's number. Who is pinned may pin again.
     fn pin(&self) -> (Self::Pin, usize);
     /// How many CPUs have things of their own: one more than the highest number that [`Platform::pin`] tells, or zero where
     /// nothing is to be kept for a CPU. Who has a greater number is served all the same, by way of a lock.

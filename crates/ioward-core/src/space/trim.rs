@@ -31,10 +31,11 @@ struct Empty<P: Platform> {
 
 impl<P: Platform> AddressSpace<P> {
     /// Flushes for everything that waits and ends it, takes back the IOVAs that CPUs have at hand, frees tables in which
-    /// nothing is mapped, and gives the platform all table pages that CPUs have at hand for the subsystem's address spaces: for whoever is short of memory or IOVAs and may sleep. Waits for whoever is pinned, and for the
-    /// hardware, as often as there are tables for a flush, in six passes at most. What another caller is ending at the moment, that one goes on
-    /// with. Tables stay where an IOMMU hung, where a carrier is being filled, and where they span more than an eighth of the
-    /// aperture.
+    /// nothing is mapped, and gives the platform the free table pages that CPUs have at hand, for whatever address space of the
+    /// subsystem: for whoever is short of memory or IOVAs and may sleep. Waits for whoever is pinned, and for the hardware, as
+    /// often as there are tables for a flush, in six passes at most. What another caller is ending at the moment, that one goes
+    /// on with. Tables stay where an IOMMU hung, where a carrier is being filled, and where they span more than an eighth of
+    /// the aperture.
     pub fn trim(&self) {
         self.drain_all();
         self.iova.trim();
