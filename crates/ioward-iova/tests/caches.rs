@@ -119,9 +119,9 @@ fn a_queue_that_fills_and_empties_takes_no_lock() {
     // As lazy mappings do: each takes one and 256 are given back together, 32 at a time; a few more live all the time.
     for (bytes, live) in [(PAGE, 0), (PAGE, 1), (PAGE, 60), (16 * PAGE, 30)] {
         let iovas = allocator(1 << 48);
-        let mut alloc = || iovas.alloc(bytes, PAGE, Iova(u64::MAX)).unwrap().start;
+        let alloc = || iovas.alloc(bytes, PAGE, Iova(u64::MAX)).unwrap().start;
         let _live: Vec<Iova> = (0..live).map(|_| alloc()).collect();
-        let mut cycle = || {
+        let cycle = || {
             let queue: Vec<Iova> = (0..256).map(|_| alloc()).collect();
             queue.chunks(32).for_each(|run| iovas.free_all(bytes, run).unwrap());
         };

@@ -158,7 +158,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             first_view: root.view(&mem),
             mem,
             leaf_bits,
-            least_set: match config.page_sizes & (1 << F::entry_shift(1)) - 1 & !(1 << F::GRANULE_SHIFT) {
+            least_set: match config.page_sizes & ((1 << F::entry_shift(1)) - 1) & !(1 << F::GRANULE_SHIFT) {
                 0 => 1 << 63,
                 sets => sets & sets.wrapping_neg(),
             },

@@ -13,28 +13,30 @@ const MAPPINGS: usize = 20_000;
 #[test]
 fn what_a_device_does_meanwhile_reaches_nothing_that_is_free() {
     for bench in Bench::all() {
-        let (at, over) = (AtomicU64::new(0), AtomicBool::new(false));
+        let (at, over, reached) = (AtomicU64::new(0), AtomicBool::new(false), AtomicU64::new(0));
         let dma = &**bench.bound.dma();
-        let reached = thread::scope(|scope| {
-            let device = scope.spawn(|| {
-                let mut reached = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     let at = Iova(at.load(Ordering::Relaxed));
                     let mapped_once = at.0 != 0;
-                    reached += usize::from(mapped_once && bench.nic.read(None, at, &mut [0; 8]).is_ok());
+                    let found = mapped_once && bench.nic.read(None, at, &mut [0; 8]).is_ok();
+                    reached.fetch_add(u64::from(found), Ordering::Relaxed);
                 }
-                reached
             });
-            for _ in 0..MAPPINGS {
+            for number in 0..MAPPINGS {
                 let frames = FrameBuffer::new(&bench.rig.platform, PAGE, PAGE).unwrap();
                 let mapping = Dma::map(dma, frames, Direction::Both).map_err(|(error, _)| error).unwrap();
                 at.store(mapping.iova().0, Ordering::Relaxed);
+                // Now and then one lives until the device has found it, so that the device is known to be at work.
+                let before = reached.load(Ordering::Relaxed);
+                while number % 1000 == 0 && reached.load(Ordering::Relaxed) == before {
+                    thread::yield_now();
+                }
                 mapping.release().unwrap();
             }
             over.store(true, Ordering::Relaxed);
-            device.join().unwrap()
         });
-        assert_ne!(reached, 0, "{bench}: the device found no mapping alive");
         bench.rig.violations.assert_none();
     }
 }
