@@ -56,7 +56,10 @@ pub fn run(tally: &mut Tally, folder: Option<&str>) {
         tally.check(&format!("benches of our own, {bench}"), own);
     }
     tally.check("benches of our own, queues", crate::queues::run());
-    tally.check("benches of our own, threads", crate::threads::run());
+    match std::thread::available_parallelism() {
+        Ok(cpus) if cpus.get() < 2 => tally.skip("benches of our own, threads", "there is one CPU"),
+        _ => tally.check("benches of our own, threads", crate::threads::run()),
+    }
     let folder = folder.map_or_else(|| root().join("../shared/linux-baseline"), PathBuf::from);
     if !folder.join("run").is_file() {
         return tally.skip("side by side", format!("no harness in {}", folder.display()));

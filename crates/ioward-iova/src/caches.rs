@@ -36,7 +36,8 @@ struct Shared {
 /// What belongs to a CPU, some cache lines apart from what belongs to others.
 #[repr(align(128))]
 struct Slot {
-    /// The stock of each zone, for its CPU; [`nothing`] while all are stopped, and before its first use. Changes under the lock.
+    /// The stock of each zone, for its CPU; [`nothing`] while all are stopped, and before its first use. Changes under the
+    /// lock.
     gates: [AtomicPtr<Stock>; ZONES],
     /// The same, stopped or not. From null to a stock once, under the lock.
     stocks: [AtomicPtr<Stock>; ZONES],
@@ -188,7 +189,8 @@ impl<P: Platform> IovaAllocator<P> {
         self.floor.store(if last >= LOW_END { LOW_END } else { 0 }, Ordering::Relaxed);
     }
 
-    /// `bytes` bytes, rounded up to the granule, the first a multiple of `align` (a power of two), the last at or below `limit`.
+    /// `bytes` bytes, rounded up to the granule, the first a multiple of `align` (a power of two), the last at or below
+    /// `limit`.
     ///
     /// Does not sleep. [`IovaError::Exhausted`] is exact but for what other CPUs have at hand: who may sleep can take that
     /// back with [`IovaAllocator::trim`] and try again.
@@ -548,9 +550,12 @@ impl<P: Platform> IovaAllocator<P> {
     /// As for [`Stock::pop`].
     unsafe fn give_up(&self, stock: &Stock, tree: &mut IovaTree) {
         for class in 0..CLASSES {
-            let size = self.class_bytes(class);
-            // SAFETY: as promised by the caller.
-            unsafe { stock.spill(class, most(class), |starts| give_back(tree, size, starts)) };
+            // Where there is none, nothing is stored: it may be the one that all share.
+            if stock.count(class) != 0 {
+                let size = self.class_bytes(class);
+                // SAFETY: as promised by the caller.
+                unsafe { stock.spill(class, most(class), |starts| give_back(tree, size, starts)) };
+            }
         }
     }
 

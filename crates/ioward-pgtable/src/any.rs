@@ -53,8 +53,8 @@ pub(crate) trait Holds<F: Format, M: Mem> {
 
 /// A [`Table`] of any format: what a [`TableConfig`] says.
 ///
-/// What is done for single pages goes by a pointer that was chosen when the table was made: one call, straight to the code
-/// of the format. All else chooses the format by a jump, once a call.
+/// What is done for single pages and short runs goes by a pointer that was chosen when the table was made: one call, straight
+/// to the code of the format and its kind of links. All else chooses the format by a jump, once a call.
 pub struct AnyTable<M: Mem> {
     /// Made of the same table as `form`.
     pub(crate) calls: Calls<M>,

@@ -293,6 +293,9 @@ impl<'m, M: Mem> Freeing<'m, M> {
 
     fn end(&mut self) {
         let count = core::mem::take(&mut self.count);
+        if count == 0 {
+            return;
+        }
         // SAFETY: as promised to `add`, and each goes once.
         unsafe { self.mem.free_all(&self.tables[..count], self.bytes) }
     }

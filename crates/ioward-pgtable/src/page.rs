@@ -72,14 +72,15 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// As [`Table::map`].
     #[inline(always)]
     pub unsafe fn map_page(&self, at: Iova, to: Span<PhysAddr>, how: Attributes) -> bool {
-        let Some(plain) = Plain::of(how) else { return false };
+        let Some(plain) = Plain::of(how).filter(|plain| self.allows(*plain)) else { return false };
         // SAFETY: as promised by the caller, for a granule.
         to.bytes == self.granule()
             && (at.0 | to.start.0) & (self.granule() - 1) == 0
             && unsafe { self.map_granule(at, to.start, plain) }
     }
 
-    /// [`Table::map_page`] for who knows that it is a granule. Small enough to be inlined where mappings are made.
+    /// [`Table::map_page`] for who knows that it is a granule, and who gives more where no leaf allows just `how`: as
+    /// [`Table::widen`] says. Small enough to be inlined where mappings are made.
     ///
     /// # Safety
     /// As [`Table::map`], for the granule at `to`; `at` and `to` are multiples of it.
@@ -126,7 +127,7 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     /// The root's entry for `at` and the root's level, of a table that has three levels or has grown to four.
     #[inline(always)]
-    fn short_root(&self, at: u64) -> Option<(u64, u32)> {
+    pub(crate) fn short_root(&self, at: u64) -> Option<(u64, u32)> {
         match (self.root_at(2, at), self.grown_root(at)) {
             (Some(_), _) => Some((self.load_first(2, at), 2)),
             (_, Some(root)) => Some((root.load(&self.mem, root_index::<F>(at, 3)), 3)),
@@ -271,7 +272,8 @@ impl<F: Format, M: Mem> Table<F, M> {
                     seldom();
                     return if raw == 0 { nowhere } else { F::output(raw, $level, at) };
                 }
-                self.load_below::<LINKS>(raw, $level - 1, at)
+                // SAFETY: the links are of the kind: see `links_are`.
+                unsafe { self.load_below::<LINKS>(raw, $level - 1, at) }
             }};
         }
         let raw = below!(raw, level);
@@ -302,13 +304,22 @@ impl<F: Format, M: Mem> Table<F, M> {
 
     #[inline(always)]
     fn follow<const LINKS: u8>(&self, raw: u64, level: u32) -> Option<Node> {
+        self.links_are::<LINKS>();
         // One comparison: not `&&`.
         let usable = (LINKS != CLEANED) | (raw & F::LINK_CLEANED != 0);
-        (F::is_link(raw, level) & usable).then(|| Self::child_by::<LINKS>(raw))
+        // SAFETY: the links are of the kind.
+        (F::is_link(raw, level) & usable).then(|| unsafe { Self::child_by::<LINKS>(raw) })
+    }
+
+    /// What every function here with a kind of links as its parameter relies on. Whoever is not one of them is `unsafe`, or
+    /// has chosen by what the table says.
+    #[inline(always)]
+    fn links_are<const LINKS: u8>(&self) {
+        debug_assert!(LINKS != EXACT || self.links == Links::Exact);
     }
 }
 
-/// What is done for single pages, for one format and kind of walker.
+/// What is done for single pages and short runs, for one format and kind of links.
 pub(crate) struct Calls<M: Mem> {
     map: unsafe fn(&Form<M>, Iova, PhysAddr, Plain) -> bool,
     unmap: unsafe fn(&Form<M>, Iova) -> bool,
@@ -384,7 +395,7 @@ where
     Form<M>: Holds<F, M>,
 {
     // SAFETY: as promised by the caller.
-    unsafe { form.table() }.unmap_run_by::<LINKS>(span)
+    unsafe { form.table().unmap_run_by::<LINKS>(span) }
 }
 
 /// # Safety

@@ -18,7 +18,8 @@ use ioward_types::{
 const MOST: u64 = 64;
 
 impl<F: Format, M: Mem> Table<F, M> {
-    /// Does what [`Table::map`] does, where that is a store for each of a few granules. False: nothing has changed, and
+    /// Does what [`Table::map`] does, where that is a store for each of a few granules; where no leaf allows just `how`, they
+    /// allow what [`Table::widen`] makes of it. False: nothing has changed, and
     /// [`Table::map`] does it or tells why not.
     ///
     /// # Safety
@@ -81,26 +82,42 @@ impl<F: Format, M: Mem> Table<F, M> {
         true
     }
 
-    /// The table of smallest pages for `at`, of a table with four levels.
+    /// The table of smallest pages for `at`, of a table with three levels or four.
     #[inline(always)]
     fn table_of_granules<const LINKS: u8>(&self, at: u64) -> Option<Node> {
-        expected(self.root_at(3, at))?;
-        expected(self.lowest::<LINKS>(self.load_first(3, at), 3, at))
+        match self.root_at(3, at) {
+            Some(_) => expected(self.lowest::<LINKS>(self.load_first(3, at), 3, at)),
+            None => self.short_table_of_granules::<LINKS>(at),
+        }
     }
 
-    /// [`Table::unmap`] for a part of one table of smallest pages, below a root of four levels; no table goes then. Tells how
-    /// many bytes were mapped. `None`: nothing has changed, and [`Table::unmap`] does it or tells why not.
+    #[inline(never)]
+    fn short_table_of_granules<const LINKS: u8>(&self, at: u64) -> Option<Node> {
+        match self.short_root(at)? {
+            (raw, 2) => self.lowest::<LINKS>(raw, 2, at),
+            (raw, _) => self.lowest::<LINKS>(raw, 3, at),
+        }
+    }
+
+    /// [`Table::unmap`] for a part of one table of smallest pages, below a root of three or four levels; no table goes then.
+    /// Tells how many bytes were mapped. `None`: nothing has changed, and [`Table::unmap`] does it or tells why not.
     #[inline]
     pub fn unmap_run(&self, span: Span<Iova>) -> Option<u64> {
-        match self.links {
-            Links::Exact => self.unmap_run_by::<EXACT>(span),
-            Links::Marked | Links::Cleaned => self.unmap_run_by::<MARKED>(span),
+        // SAFETY: the links are of the kind.
+        unsafe {
+            match self.links {
+                Links::Exact => self.unmap_run_by::<EXACT>(span),
+                Links::Marked | Links::Cleaned => self.unmap_run_by::<MARKED>(span),
+            }
         }
     }
 
     /// [`Table::unmap_run`] for links that are exact, if the parameter says so.
+    ///
+    /// # Safety
+    /// They are.
     #[inline(always)]
-    pub(crate) fn unmap_run_by<const LINKS: u8>(&self, span: Span<Iova>) -> Option<u64> {
+    pub(crate) unsafe fn unmap_run_by<const LINKS: u8>(&self, span: Span<Iova>) -> Option<u64> {
         let (at, bytes, table) = (span.start.0, span.bytes, 1 << F::entry_shift(1));
         // All of a table goes with the table, and nothing is nothing.
         let apart = (1..table).contains(&bytes) && (at & (table - 1)) + bytes <= table;

@@ -39,8 +39,10 @@ pub struct Table<F, M: Mem> {
     pub(crate) last_output: u64,
     /// The smallest page of several entries of the lowest level, in bytes: a power of two, 2^63 where there is none.
     pub(crate) least_set: u64,
-    /// The bits of leaves of each [`Plain`]; zero where the format has none such.
+    /// The bits of leaves of each [`Plain`], or of what [`Format::widen`] makes of it; zero where the format has none such.
     pub(crate) leaf_bits: [u64; Plain::ALL],
+    /// Which of them allow just that, as a set of places.
+    just_that: u8,
     pub(crate) coherent: bool,
     pub(crate) links: Links,
     pub(crate) rules: Rules,
@@ -149,7 +151,14 @@ impl<F: Format, M: Mem> Table<F, M> {
         let rules = Rules { dirty: config.dirty, no_execute: options.no_execute, snoop: config.snoop };
         let both_halves = F::SIGN_EXTENDED && u32::from(config.in_bits) == F::entry_shift(shape.levels);
         let packed = Top::pack(root.phys(), config.in_bits, shape.levels);
-        let leaf_bits = Plain::all().map(|plain| F::encode(plain.attributes(), &rules).unwrap_or(0));
+        let bits = Plain::all().map(|plain| F::encode(plain.attributes(), &rules));
+        let widened = |plain: Plain| {
+            let how = plain.attributes();
+            // Nothing is not widened to something.
+            if how.read || how.write { F::encode(F::widen(how), &rules) } else { None }
+        };
+        let leaf_bits = Plain::all().map(|plain| bits[plain.place()].or(widened(plain)).unwrap_or(0));
+        let just_that = bits.iter().rev().fold(0, |set, bits| set << 1 | u8::from(bits.is_some()));
         let ends = [3, 4].map(|levels| {
             let bits = config.in_bits - u8::from(both_halves);
             if shape.levels == levels { 1 << bits } else { 0 }
@@ -158,6 +167,7 @@ impl<F: Format, M: Mem> Table<F, M> {
             first_view: root.view(&mem),
             mem,
             leaf_bits,
+            just_that,
             least_set: match config.page_sizes & ((1 << F::entry_shift(1)) - 1) & !(1 << F::GRANULE_SHIFT) {
                 0 => 1 << 63,
                 sets => sets & sets.wrapping_neg(),
@@ -261,6 +271,12 @@ impl<F: Format, M: Mem> Table<F, M> {
     /// after [`MapCause::Attributes`](crate::MapCause::Attributes), if the policy is to grant more rather than to refuse.
     pub fn widen(&self, how: Attributes) -> Attributes {
         F::widen(how)
+    }
+
+    /// Whether a leaf can allow just this.
+    #[inline]
+    pub(crate) fn allows(&self, how: Plain) -> bool {
+        self.just_that >> how.place() & 1 != 0
     }
 
     /// Bytes of a table that is not a root.
@@ -405,12 +421,15 @@ impl<F: Format, M: Mem> Table<F, M> {
     }
 
     /// [`Table::child`] of a table whose links are [`Links::Exact`] or not, as the parameter says.
+    ///
+    /// # Safety
+    /// They are exact if it says so.
     #[inline(always)]
-    pub(crate) fn child_by<const LINKS: u8>(raw: u64) -> Node {
+    pub(crate) unsafe fn child_by<const LINKS: u8>(raw: u64) -> Node {
         match F::exact_target(raw) {
             Some(target) if LINKS == EXACT => {
                 debug_assert!(F::link_target(raw) == target);
-                // SAFETY: as in `child`: what nobody changes leads where it was made to lead.
+                // SAFETY: as in `child`: what nobody changes leads where it was made to lead, and the caller promises that.
                 unsafe { Node::at(target) }
             }
             _ => Self::child(raw),
@@ -418,13 +437,18 @@ impl<F: Format, M: Mem> Table<F, M> {
     }
 
     /// Loads the entry for `at` from the table of `level` that a link, an entry one level higher, leads to.
+    ///
+    /// # Safety
+    /// As for [`Table::child_by`].
     #[inline(always)]
-    pub(crate) fn load_below<const LINKS: u8>(&self, link: u64, level: u32, at: u64) -> u64 {
+    pub(crate) unsafe fn load_below<const LINKS: u8>(&self, link: u64, level: u32, at: u64) -> u64 {
+        debug_assert!(LINKS != EXACT || self.links == Links::Exact);
         let entry = if LINKS == EXACT { None } else { F::entry_below(link, level, at) };
         match entry {
             // SAFETY: the format says where in the table of `child`, which lives, its entry for `at` is.
             Some(entry) => unsafe { self.mem.load(entry) },
-            None => Self::child_by::<LINKS>(link).row(&self.mem, index::<F>(at, level)).load(0),
+            // SAFETY: as promised by the caller.
+            None => unsafe { Self::child_by::<LINKS>(link) }.row(&self.mem, index::<F>(at, level)).load(0),
         }
     }
 

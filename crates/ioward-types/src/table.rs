@@ -53,7 +53,9 @@ pub struct TableConfig {
     pub page_sizes: u64,
     /// Walkers snoop CPU caches; where false, every store is cleaned.
     pub coherent: bool,
-    /// Hardware sets accessed and dirty bits in leaves.
+    /// Hardware sets accessed and dirty bits in leaves, and of VT-d's second stage accessed bits in links. In no other link,
+    /// and where this is false in no entry at all, does hardware change anything: the engine follows links without a mask. So
+    /// who installs a table leaves off what would (Arm: CD.HAFT and STE.S2HAFT; VT-d: EAFE, and SSADE where this is false).
     pub dirty: bool,
     /// A leaf can decide how memory is reached. VT-d second stage: hardware has snoop control, and coherent mappings force
     /// accesses to snoop CPU caches. RISC-V: hardware has Svpbmt, and mappings of registers or of memory that is not

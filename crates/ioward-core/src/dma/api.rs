@@ -218,9 +218,6 @@ impl<P: Platform> Dma<P> {
         how: Attributes,
     ) -> Result<Option<Span<Iova>>, MapError> {
         let Kind::Translated(space) = &self.to else { return Ok(None) };
-        if let Some(at) = self.place_page(space, to, how) {
-            return Ok(Some(at));
-        }
         // SAFETY: the mapping that is made of this owns the memory, and gives it up only to a flush that was confirmed.
         match unsafe { space.map_at_hand(to, how, self.limit) } {
             Ok(start) => Ok(start.map(|start| Span { start, bytes: to.bytes })),
@@ -228,7 +225,8 @@ impl<P: Platform> Dma<P> {
         }
     }
 
-    /// [`Dma::place_at_hand`] for a page. `None`: nothing has changed, and it is one of many or something is not as usual.
+    /// Maps a page at an IOVA that this CPU has at hand. `None`: nothing has changed, and it is one of many or something is
+    /// not as usual.
     #[inline(always)]
     fn place_page(&self, space: &AddressSpace<P>, to: Span<PhysAddr>, how: Attributes) -> Option<Span<Iova>> {
         // One comparison.

@@ -38,7 +38,7 @@ impl<P: Platform> Stock<P> {
     /// A page of `bytes` bytes, aligned to them, that is wholly below `below`. What is in it nobody knows.
     #[inline]
     pub fn take(&self, bytes: usize, below: PhysAddr) -> Option<PhysAddr> {
-        let class = class(bytes)?;
+        let class = class(bytes).filter(|_| !self.slots.is_empty())?;
         let last = PhysAddr(below.0.checked_sub(bytes as u64)?);
         let (pin, cpu) = self.platform.pin();
         let place = &self.mine(&pin, cpu)?.0[class];
@@ -62,7 +62,7 @@ impl<P: Platform> Stock<P> {
     /// As for [`Platform::free`]; what is kept is the stock's.
     #[inline]
     pub unsafe fn put(&self, pages: &[PhysAddr], bytes: usize) -> usize {
-        let Some(class) = class(bytes) else { return 0 };
+        let Some(class) = class(bytes).filter(|_| !self.slots.is_empty()) else { return 0 };
         let (pin, cpu) = self.platform.pin();
         let Some(slot) = self.mine(&pin, cpu) else { return 0 };
         // SAFETY: as in `take`.

@@ -104,10 +104,6 @@ impl<P: Platform> Backing<P> {
         match &self.kind {
             Kind::Tables(table) => {
                 // SAFETY: as promised by the caller.
-                if unsafe { table.map_page(at, to, how) } {
-                    return Ok(());
-                }
-                // SAFETY: as promised by the caller.
                 let mapped = unsafe { table.map(at, to, how) }.or_else(|error| match error.cause {
                     // SAFETY: as promised by the caller; it asked for less than the format can express.
                     ioward_pgtable::MapCause::Attributes(_) => unsafe { table.map(at, to, table.widen(how)) },
@@ -143,9 +139,6 @@ impl<P: Platform> Backing<P> {
     ) -> Result<Removed<P>, ioward_pgtable::UnmapError> {
         match &self.kind {
             Kind::Tables(table) => {
-                if table.unmap_page(span) {
-                    return Ok(Removed::NOTHING);
-                }
                 let unmapped = table.unmap(span)?;
                 let tables_went = unmapped.tables_went();
                 // A count is taken only where a table went away, which is rare.

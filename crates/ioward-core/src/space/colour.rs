@@ -2,8 +2,8 @@
 //!
 //! If each began at the top of its aperture, the tables of all would be used at the same entries. Tables are whole pages, so
 //! those entries differ in bits by which a cache chooses no set: they would all lie in one set of a first-level cache, and
-//! push each other out from a few domains on. So each address space begins a little lower than the one before, by whole
-//! cache lines of entries at every level. That is its colour. It keeps nothing secret: whoever knows the number knows the
+//! push each other out from a few domains on. So each address space begins elsewhere, whole cache lines of entries away from
+//! others at every level. That is its colour. It keeps nothing secret: whoever knows the number knows the
 //! IOVAs.
 
 use ioward_types::{Iova, Span};

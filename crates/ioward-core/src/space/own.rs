@@ -1,5 +1,5 @@
-//! Ranges that the allocator gave, in an address space with one carrier: what nearly every mapping of the DMA API is. Each
-//! call goes under one pin, and for a page it takes no lock and no locked instruction.
+//! Ranges that the allocator gave, in an address space with one carrier: what nearly every mapping of the DMA API is. A page
+//! or a few usually come and go under one pin each way, without a lock and without a locked instruction.
 
 use super::{
     AddressSpace,
@@ -66,42 +66,19 @@ impl<P: Platform> AddressSpace<P> {
         }
         let (pin, cpu) = self.platform.pin();
         let layout = self.layout.read(&pin);
-        if let (Some(pages), Some(plain)) = (&layout.pages, Plain::of(how))
-            // SAFETY: the allocator's platform is this one.
-            && let Some(at) = unsafe { self.iova.alloc_pinned(&pin, cpu, to.bytes, limit) }
-        {
-            // SAFETY: as promised by the caller; the allocator gave the range to nobody else, and by its granule; to which
-            // the rest was compared.
-            if unsafe { pages.map_run(at.start, to, plain) } {
-                self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, to.bytes)]);
-                return Ok(Some(at.start));
-            }
-            drop(pin);
-            self.free_iova(at);
-        }
-        // SAFETY: as promised by the caller.
-        unsafe { self.map_any_at_hand(to, how, limit) }
-    }
-
-    /// The same by the general way of a table.
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn map_any_at_hand(
-        &self,
-        to: Span<PhysAddr>,
-        how: Attributes,
-        limit: Iova,
-    ) -> Result<Option<Iova>, Hung> {
-        let (pin, cpu) = self.platform.pin();
-        let layout = self.layout.read(&pin);
         let Some(backing) = layout.only.as_ref().filter(|_| !layout.flush_after_map) else { return Ok(None) };
         // SAFETY: the allocator's platform is this one.
         let Some(at) = (unsafe { self.iova.alloc_pinned(&pin, cpu, to.bytes, limit) }) else {
             return Ok(None);
         };
+        let mapped = match (&layout.pages, Plain::of(how)) {
+            // SAFETY: as promised by the caller; the allocator gave the range to nobody else, and by its granule, to which
+            // the rest was compared.
+            (Some(pages), Some(plain)) => unsafe { pages.map_run(at.start, to, plain) },
+            _ => false,
+        };
         // SAFETY: as promised by the caller; the allocator gave the range to nobody else.
-        if !unsafe { self.map_range(layout, backing, at, to, how) }? {
+        if !mapped && !unsafe { self.map_range(layout, backing, at, to, how) }? {
             return Ok(None);
         }
         self.counters.add(&pin, cpu, &[(Count::Mappings, 1), (Count::MappedBytes, to.bytes)]);
@@ -112,6 +89,7 @@ impl<P: Platform> AddressSpace<P> {
     ///
     /// # Safety
     /// As for [`Backing::map`].
+    #[inline(never)]
     unsafe fn map_range(
         &self,
         layout: &Layout<P>,

@@ -8,9 +8,10 @@ use ioward_types::{
     cell::{AtomicBool, AtomicUsize, Ordering, UnsafeCell, fence},
 };
 
-/// `N` places for `T`s, each with one for what few of them have beside it, in the order in which they came. `tail` is the putter's, `marked` and `confirmed` are the flusher's,
-/// `head` is the taker's; they follow each other in this order and count for ever, so a full ring and an empty one differ. A
-/// place is the putter's until `tail` passes it, then the flusher's until `confirmed` does, then the taker's until `head` does.
+/// `N` places for `T`s, each with one for what few of them have beside it, in the order in which they came. `tail` is the
+/// putter's, `marked` and `confirmed` are the flusher's, `head` is the taker's; they follow each other in this order and
+/// count for ever, so a full ring and an empty one differ. A place is the putter's until `tail` passes it, then the flusher's
+/// until `confirmed` does, then the taker's until `head` does.
 ///
 /// What is still in when the ring is dropped is leaked: only its taker knows whether it may end.
 pub struct Ring<T, A, const N: usize> {

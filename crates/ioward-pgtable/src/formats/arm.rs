@@ -97,7 +97,8 @@ impl<const STAGE: u8, const SHIFT: u32> Format for Arm<STAGE, SHIFT> {
     }
     #[inline(always)]
     fn exact_target(link: u64) -> Option<PhysAddr> {
-        // With 64 KiB a part of the address may stand below the rest.
+        // Access is marked in links with HAFT alone, which a `TableConfig` rules out. With 64 KiB a part of the address may
+        // stand below the rest.
         let bits = lpae::VALID.mask() | lpae::TABLE_OR_PAGE.mask();
         if SHIFT < 16 { Some(PhysAddr(link.wrapping_sub(bits))) } else { None }
     }

@@ -89,7 +89,8 @@ impl<const VTD: bool> Format for X86<VTD> {
     }
     #[inline(always)]
     fn exact_target(link: u64) -> Option<PhysAddr> {
-        // Access is marked in every link from the start.
+        // Access is marked in every link from the start; extended access is marked with EAFE alone, which a `TableConfig`
+        // rules out.
         Some(PhysAddr(link.wrapping_sub(LINK)))
     }
     #[inline(always)]

@@ -71,20 +71,25 @@ fn kinds<F: Format>(page_sizes: u64) -> [(Host, TableConfig); 3] {
 #[test]
 fn a_run_comes_and_goes() {
     fn test<F: Format>() {
-        for (host, config) in kinds::<F>(K4) {
+        let all = kinds::<F>(K4).into_iter().chain(kinds::<F>(K4).map(|(host, config)| {
+            // Three levels.
+            (host, TableConfig { in_bits: 39, ..config })
+        }));
+        for (host, config) in all {
+            let at = AT & ((1 << (config.in_bits - 1)) - 1);
             let table = table::<F>(&host, &config);
-            assert!(!map_run(&table, AT, TO, 3), "no table is there yet");
-            map(&table, AT, TO, K4);
+            assert!(!map_run(&table, at, TO, 3), "no table is there yet");
+            map(&table, at, TO, K4);
             for pages in [1, 2, 7, 8, 9, 64] {
-                assert!(map_run(&table, AT + K4, TO + K4, pages), "{config}: {pages}");
+                assert!(map_run(&table, at + K4, TO + K4, pages), "{config}: {pages}");
                 for page in 0..=pages {
-                    assert_eq!(leads(&table, AT + page * K4 + 5), Some(TO + page * K4 + 5));
+                    assert_eq!(leads(&table, at + page * K4 + 5), Some(TO + page * K4 + 5));
                 }
-                assert_eq!(leads(&table, AT + (pages + 1) * K4), None, "and no further");
-                assert_eq!(table.unmap_run(iova(AT + K4, pages * K4)), Some(pages * K4));
-                assert_eq!(leads(&table, AT + K4), None);
-                assert_eq!(leads(&table, AT + pages * K4), None);
-                assert_eq!(leads(&table, AT), Some(TO), "a neighbour stays");
+                assert_eq!(leads(&table, at + (pages + 1) * K4), None, "and no further");
+                assert_eq!(table.unmap_run(iova(at + K4, pages * K4)), Some(pages * K4));
+                assert_eq!(leads(&table, at + K4), None);
+                assert_eq!(leads(&table, at + pages * K4), None);
+                assert_eq!(leads(&table, at), Some(TO), "a neighbour stays");
             }
             end(&host, table);
         }
@@ -176,7 +181,13 @@ fn plain_is_what_buffers_are() {
                 assert_eq!(of(AT + K4), of(AT + 2 * K4));
             }
             Err(error) => {
-                assert!(!short && matches!(error.cause, MapCause::Attributes(_)), "{how:?}: {error}");
+                assert!(matches!(error.cause, MapCause::Attributes(_)), "{how:?}: {error}");
+                // SAFETY: as above.
+                assert!(!unsafe { table.map_page(Iova(AT + 2 * K4), phys(TO, K4), how) });
+                // The short way gives what is closest, and never something for nothing.
+                assert_eq!(short, read || write, "{how:?}");
+                let found = table.lookup(Iova(AT + K4)).map(|(_, how, _)| how);
+                assert_eq!(found, short.then(|| table.widen(how)), "{how:?}");
             }
         }
         end(&host, table);
