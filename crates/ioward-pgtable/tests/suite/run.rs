@@ -1,11 +1,15 @@
 //! Runs of a few granules: they do what the general way does, and leave the rest to it, unchanged.
 
-use crate::common::{Host, iova, phys};
+use crate::common::{
+    Host, iova,
+    judge::{Found, judge_entry},
+    phys,
+};
 use ioward_pgtable::{
     AnyTable, Format, MapCause, Options, Plain, Table,
     formats::{AmdV1, AmdV2, ArmStage1, RiscvFirst, VtdSecond},
 };
-use ioward_types::{Attributes, Iova, PhysAddr, TableConfig};
+use ioward_types::{Attributes, Iova, PhysAddr, Root, TableConfig};
 use proptest::prelude::*;
 
 const K4: u64 = 0x1000;
@@ -95,6 +99,61 @@ fn a_run_comes_and_goes() {
         }
     }
     each_format!(test);
+}
+
+/// What a walker finds by what it sees of memory.
+fn walked(host: &Host, config: &TableConfig, root: Root, at: u64) -> Option<u64> {
+    let see = |word| if config.coherent { host.peek(PhysAddr(word)) } else { host.seen(PhysAddr(word)) };
+    match judge_entry(config, root, at, see) {
+        Ok(Found::Page(page)) => Some(page.to),
+        Ok(Found::Nothing) => None,
+        Err(why) => panic!("{config}: {why}"),
+    }
+}
+
+#[test]
+fn a_walker_that_does_not_snoop_sees_a_run_at_once() {
+    fn test<F: Format>() {
+        let (host, config) = (Host::with(usize::MAX, true), config::<F>(K4, false, false));
+        let table = table::<F>(&host, &config);
+        map(&table, AT, TO, K4);
+        assert!(map_run(&table, AT + K4, TO + K4, 20));
+        let all = |led: bool| {
+            for page in 1..=20 {
+                let to = led.then_some(TO + page * K4);
+                assert_eq!(walked(&host, &config, table.root(), AT + page * K4), to, "{config}: {page}");
+            }
+        };
+        all(true);
+        assert_eq!(table.unmap_run(iova(AT + K4, 20 * K4)), Some(20 * K4));
+        all(false);
+        end(&host, table);
+    }
+    each_format!(test);
+}
+
+#[test]
+fn links_that_hardware_has_marked_lead_on() {
+    // VT-d rev 4.1, 9.8: accessed, bit 8, in every entry that a request went through.
+    let (host, config) = (Host::new(), config::<VtdSecond>(K4 | M2, true, true));
+    let table = table::<VtdSecond>(&host, &config);
+    map(&table, AT, TO, K4);
+    let mut node = table.root().at.0;
+    for level in [3, 2, 1] {
+        let entry = PhysAddr(node + (AT >> (12 + 9 * level) & 0x1ff) * 8);
+        let link = host.peek(entry).unwrap();
+        host.poke(entry, link | 1 << 8);
+        node = link & !0xfff;
+    }
+    assert_eq!(leads(&table, AT + 5), Some(TO + 5));
+    assert!(map_run(&table, AT + K4, TO + K4, 3));
+    // SAFETY: no device walks it.
+    assert!(unsafe { table.map_granule(Iova(AT + 4 * K4), PhysAddr(TO), PLAIN) });
+    assert_eq!(walked(&host, &config, table.root(), AT + 3 * K4), Some(TO + 3 * K4));
+    assert!(table.unmap_granule(Iova(AT)));
+    assert_eq!(table.unmap_run(iova(AT + K4, 3 * K4)), Some(3 * K4));
+    assert_eq!((leads(&table, AT), leads(&table, AT + 4 * K4)), (None, Some(TO)));
+    end(&host, table);
 }
 
 #[test]
