@@ -38,6 +38,8 @@ const BASE: u64 = 1 << 40;
 const MEMORY: u64 = 0x30_0000_1000;
 /// How many operations there are between two looks at the clock.
 const BATCH: usize = 256;
+/// How many IOVAs are taken before the first of them is given back.
+const BURST: usize = 64;
 /// How many pages of a table a thread uses in turn.
 const PAGES_USED: u64 = 4096;
 /// How long a phase takes that is measured, and how long the same is done before it: what the phase before left with the
@@ -66,7 +68,7 @@ fn main() {
         let names = [format!("{format}, map"), format!("{format}, unmap")];
         measure(cpus, &names, || OneTable::new(format));
     }
-    for (burst, name) in [(1, "IOVA, pair"), (64, "IOVA, burst of 64")] {
+    for (burst, name) in [(1, "IOVA, pair"), (BURST, "IOVA, burst of 64")] {
         measure(cpus, &[name.into()], || OneAllocator::new(burst));
     }
     for (flush, mode) in [(FlushMode::Strict, "strict"), (FlushMode::Lazy, "lazy")] {
@@ -295,12 +297,16 @@ impl OneAllocator {
 
 impl Subject for OneAllocator {
     fn work(&self, _: usize) -> impl FnMut(usize) {
-        let mut out = Vec::with_capacity(self.burst);
+        let mut out = [Iova(0); BURST];
         move |_| {
+            let out = &mut out[..self.burst];
             for _ in 0..BATCH / self.burst {
-                let take = || self.iovas.alloc(K4, K4, Iova(u64::MAX)).expect("there is room");
-                out.extend((0..self.burst).map(|_| black_box(take())));
-                out.drain(..).for_each(|span| self.iovas.free(span).expect("it is allocated"));
+                for at in &mut *out {
+                    *at = self.iovas.alloc(K4, K4, Iova(u64::MAX)).expect("there is room").start;
+                }
+                for at in black_box(&mut *out) {
+                    self.iovas.free(Span { start: *at, bytes: K4 }).expect("it is allocated");
+                }
             }
         }
     }

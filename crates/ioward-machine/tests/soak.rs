@@ -6,18 +6,20 @@
 //! are at work, and is the same to the byte each time that it was trimmed.
 //!
 //! What a call costs is reported, in processor time and in units of a probe that is measured beside it: of the first fifth of
-//! the rounds and of the last. Only where it is run for long has that a verdict, and only what is dearer by both is dearer.
+//! the rounds and of the last. At the end a new machine and the one that has grown old work in turns: whoever else keeps the
+//! processor's caches busy by then, slows both. Only where it is run for long has that a verdict, and only what is dearer by
+//! every measure is dearer.
 #[path = "rules/help.rs"]
 #[allow(dead_code)]
 mod help;
 
 use help::{KINDS, Kind};
 use ioward::core::{
-    Dma, DmaBuffer, FlushMode, FrameBuffer, Policy, Reserved,
+    Bound, Dma, DmaBuffer, FlushMode, FrameBuffer, Policy, Reserved,
     space::{AFTER, QUEUED},
 };
 use ioward::types::{Direction, Iova, PhysAddr, Platform, Span};
-use ioward_machine::Rig;
+use ioward_machine::{Endpoint, Rig};
 use ioward_models::{DmaEngine, SimPlatform};
 use std::{
     env,
@@ -39,6 +41,8 @@ const THREADS: u64 = 2;
 const STEPS: usize = 120;
 const ROUNDS: usize = 9;
 const TRIMMED: usize = 4;
+/// In so many rounds of each an old machine is held against a new one.
+const SIDE_BY_SIDE: usize = 60;
 /// By how much a call may cost more at the end than at the beginning.
 const DEARER: f64 = 1.10;
 
@@ -79,9 +83,12 @@ impl Drop for Tracked {
 
 /// One device behind one IOMMU, and what is found out about it.
 struct Machine {
-    rig: Rig,
     dma: Arc<Dma<SimPlatform>>,
     device: DmaEngine,
+    /// As long as it lives, the device is its driver's.
+    _bound: Bound<SimPlatform>,
+    _nic: Endpoint,
+    rig: Rig,
     stale: Arc<AtomicU64>,
     missed: AtomicU64,
     tokens: AtomicU64,
@@ -267,8 +274,8 @@ impl Random {
     }
 }
 
-/// Tells, where it ran for long, if calls have become dearer.
-fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) -> Option<String> {
+/// A machine where nothing has been mapped yet.
+fn machine(kind: Kind, flush: FlushMode) -> Machine {
     let mut rig = Rig::new(Policy { flush, ..Policy::default() });
     help::add(&mut rig, 0, kind);
     rig.start(0).unwrap();
@@ -278,6 +285,8 @@ fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) -> Option<String> 
     let machine = Machine {
         dma: bound.dma().clone(),
         device: nic.engines[0].clone(),
+        _bound: bound,
+        _nic: nic,
         rig,
         stale: Arc::default(),
         missed: AtomicU64::new(0),
@@ -287,6 +296,27 @@ fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) -> Option<String> 
         probe: AtomicU64::new(u64::MAX),
     };
     assert_eq!(machine.dma.flush_mode(), flush);
+    machine
+}
+
+/// What a call costs where it has been done for long, against what it costs where nothing has, in turns.
+fn old_to_new(old: &Machine, new: &Machine) -> f64 {
+    let mut costs = [Vec::new(), Vec::new()];
+    for round in 0..SIDE_BY_SIDE {
+        for (machine, costs) in [old, new].into_iter().zip(&mut costs) {
+            let (cost, _) = machine.round(round);
+            // The first ones find caches and tables cold.
+            if round >= SIDE_BY_SIDE / 6 {
+                costs.push(cost);
+            }
+        }
+    }
+    median(&costs[0]) / median(&costs[1])
+}
+
+/// Tells, where it ran for long, if calls have become dearer.
+fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) -> Option<String> {
+    let machine = machine(kind, flush);
     machine.dma.trim();
     let empty = machine.rig.memory.allocated();
     // What remains while they are at work are tables, of which a span of IOVAs has so many and no more: a page for 2 MiB, and
@@ -316,17 +346,21 @@ fn soak(kind: Kind, flush: FlushMode, until: Option<Instant>) -> Option<String> 
     };
     let ((first, first_in_probes), (last, last_in_probes)) =
         (window(&costs[1..=fifth]), window(&costs[costs.len() - fifth..]));
-    // Dearer by both measures: each has a noise of its own.
-    let dearer = (last / first).min(last_in_probes / first_in_probes);
+    // Dearer by every measure: each has a noise of its own.
+    let beside = until.map(|_| old_to_new(&machine, &self::machine(kind, flush)));
+    let dearer = (last / first).min(last_in_probes / first_in_probes).min(beside.unwrap_or(f64::INFINITY));
     let stats = machine.dma.stats();
     println!(
         "{kind:?} {flush:?}: {} rounds, {} mappings, {} flushes; {} KiB held at most, {} after each trim; a call took \
-         {first:.0} ns at first and {last:.0} at last; {dearer:.2} by time or in probes, whichever is less",
+         {first:.0} ns at first and {last:.0} at last, {:.2}, in probes {:.2}, beside a new machine {:.2}",
         costs.len(),
         stats.mappings,
         stats.flushes,
         highest / 1024,
         empty / 1024,
+        last / first,
+        last_in_probes / first_in_probes,
+        beside.unwrap_or(f64::NAN),
     );
     assert_eq!(
         machine.missed.load(Ordering::Relaxed),
