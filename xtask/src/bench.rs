@@ -97,7 +97,7 @@ pub fn run(tally: &mut Tally, folder: Option<&str>) {
         }
     }
     if !runs.is_empty() {
-        tally.check("docs/performance.md", write(&runs));
+        tally.check("docs/performance.md", write(&report(&runs), BEGIN, END));
     }
 }
 
@@ -263,11 +263,11 @@ fn report(runs: &[Run]) -> String {
     text + END
 }
 
-/// Puts the report in its place.
-fn write(runs: &[Run]) -> Result<(), String> {
+/// Puts what was measured into `docs/performance.md`, between two marks; the part has the marks too.
+pub fn write(part: &str, begin: &str, end: &str) -> Result<(), String> {
     let path = root().join("docs/performance.md");
     let old = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let new = replaced(&old, &report(runs), BEGIN, END)?;
+    let new = replaced(&old, part, begin, end)?;
     fs::write(&path, new).map_err(|error| format!("{}: {error}", path.display()))
 }
 

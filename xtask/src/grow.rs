@@ -88,10 +88,7 @@ fn grow() -> Result<(), String> {
         println!("wrote  {}", path.display());
         text.push_str(&table(figure, &plot));
     }
-    let path = root().join("docs/performance.md");
-    let old = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let new = crate::bench::replaced(&old, &(text + END), BEGIN, END)?;
-    fs::write(&path, new).map_err(|error| format!("{}: {error}", path.display()))
+    crate::bench::write(&(text + END), BEGIN, END)
 }
 
 /// What a bench that tells costs measures; of several runs the least.

@@ -1,11 +1,8 @@
 //! The part of `cargo xtask bench` in which whole mappings of the DMA API are measured behind the models' queues, and its
 //! table in `docs/performance.md`.
 
-use crate::{
-    grow::{Cost, measured, place},
-    shell::root,
-};
-use std::{fmt::Write as _, fs};
+use crate::grow::{Cost, measured, place};
+use std::fmt::Write as _;
 
 /// Where the written part begins and ends in `docs/performance.md`.
 const BEGIN: &str = "<!-- cargo xtask bench, queues: begin -->\n";
@@ -15,10 +12,7 @@ const END: &str = "<!-- cargo xtask bench, queues: end -->\n";
 pub fn run() -> Result<(), String> {
     let costs = measured("queues")?;
     let text = format!("{BEGIN}{}\n{}{END}", place(), table(&costs)?);
-    let path = root().join("docs/performance.md");
-    let old = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let new = crate::bench::replaced(&old, &text, BEGIN, END)?;
-    fs::write(&path, new).map_err(|error| format!("{}: {error}", path.display()))
+    crate::bench::write(&text, BEGIN, END)
 }
 
 /// A row for what is measured by so many threads, a column for each IOMMU, in the order in which they were measured.
@@ -52,6 +46,8 @@ fn table(costs: &[Cost]) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::grow::costs;
+    use crate::shell::root;
+    use std::fs;
 
     #[test]
     fn each_iommu_has_a_column_and_threads_have_rows_of_their_own() {

@@ -1,11 +1,8 @@
 //! The part of `cargo xtask bench` in which two threads are held against one, each CPU against itself, and its table in
 //! `docs/performance.md`.
 
-use crate::{
-    grow::{Cost, once, place},
-    shell::root,
-};
-use std::{fmt::Write as _, fs};
+use crate::grow::{Cost, once, place};
+use std::fmt::Write as _;
 
 /// Where the written part begins and ends in `docs/performance.md`.
 const BEGIN: &str = "<!-- cargo xtask bench, threads: begin -->\n";
@@ -20,10 +17,7 @@ pub fn run() -> Result<(), String> {
     // Once: the least of several ratios would tell the luckiest run.
     let costs = once("threads")?;
     let text = format!("{BEGIN}{}\n{}{END}", place(), table(&costs)?);
-    let path = root().join("docs/performance.md");
-    let old = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let new = crate::bench::replaced(&old, &text, BEGIN, END)?;
-    fs::write(&path, new).map_err(|error| format!("{}: {error}", path.display()))
+    crate::bench::write(&text, BEGIN, END)
 }
 
 /// A row for what is measured, for each CPU a column of each series, and one for how far apart they were.
@@ -61,6 +55,8 @@ fn table(costs: &[Cost]) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::grow::costs;
+    use crate::shell::root;
+    use std::fs;
 
     const OUTPUT: &str = "map\talone\t0\t5.71\nmap\tboth\t0\t5.8\nmap\tratio\t0\t1.016\n\
                           map\talone\t3\t9\nmap\tboth\t3\t9.04\nmap\tratio\t3\t1.004\nmap\ta line\t2\t41.2\n";

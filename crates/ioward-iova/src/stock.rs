@@ -37,7 +37,8 @@ pub const fn most(class: usize) -> usize {
 struct Head {
     /// How many ranges are in the array: at most `room`.
     len: AtomicUsize,
-    /// One less than [`most`] at most, so that the array has a place for `top` too, which nothing else is put into. Zero for a size that is not kept at hand.
+    /// One less than [`most`] at most, so that the array has a place for `top` too, which nothing else is put into. Zero
+    /// for a size that is not kept at hand.
     room: AtomicUsize,
     /// The last range in, or zero, where no range begins: then the last one is in the array. A range that is given back and
     /// taken again comes and goes here, without a count that one call stores and the next one waits for.

@@ -136,27 +136,6 @@ impl<P: Platform> AddressSpace<P> {
                 return Ok(());
             }
         }
-        self.end_run_now(at)
-    }
-
-    /// The same for more than a page.
-    #[inline(never)]
-    fn end_run_now(&self, at: Span<Iova>) -> Result<(), Hung> {
-        let (pin, cpu) = self.platform.pin();
-        let layout = self.layout.read(&pin);
-        if let (Some(pages), Some(carrier)) = (&layout.pages, layout.carriers.first())
-            && pages.unmap_run(at).is_some()
-        {
-            carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
-            self.counters.add(&pin, cpu, &ended(1, at.bytes));
-            // SAFETY: the allocator's platform is this one.
-            if !unsafe { self.iova.free_pinned(&pin, cpu, at) } {
-                drop(pin);
-                self.free_iova(at);
-            }
-            return Ok(());
-        }
-        drop(pin);
         self.take::<true>(at, 1, at.bytes)
     }
 
@@ -180,7 +159,11 @@ impl<P: Platform> AddressSpace<P> {
             }
             return Ok(());
         };
-        self.take_range(carrier, backing, at)?;
+        if layout.pages.as_ref().is_some_and(|pages| pages.unmap_run(at).is_some()) {
+            carrier.flush(at, false).inspect_err(|_| self.quarantine(at.bytes))?;
+        } else {
+            self.take_range(carrier, backing, at)?;
+        }
         self.counters.add(&pin, cpu, &ended(mappings, bytes));
         // SAFETY: the allocator's platform is this one.
         if IOVAS && !unsafe { self.iova.free_pinned(&pin, cpu, at) } {
@@ -190,7 +173,7 @@ impl<P: Platform> AddressSpace<P> {
         Ok(())
     }
 
-    /// Takes out a range, and flushes.
+    /// Takes out a range by the general way of a table, and flushes.
     fn take_range(
         &self,
         carrier: &Carrier<P>,
